@@ -1,0 +1,116 @@
+-- What Reproq adds to the columns of the earlier system, and the repair of the two shapes that it left behind:
+-- one made by SQL (column defaults), one made by Django (none, other types, a foreign key without an action).
+
+ALTER TABLE task_runs
+    ADD COLUMN IF NOT EXISTS claim_key BIGINT,
+    ADD COLUMN IF NOT EXISTS gate SMALLINT,
+    ADD COLUMN IF NOT EXISTS epoch INTEGER NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS incarnation UUID,
+    ADD COLUMN IF NOT EXISTS slot_no INTEGER,
+    ADD COLUMN IF NOT EXISTS dedup SMALLINT NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS crash_count INTEGER NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS headers JSONB NOT NULL DEFAULT '{}';
+
+ALTER TABLE reproq_workers
+    ADD COLUMN IF NOT EXISTS incarnation UUID,
+    ADD COLUMN IF NOT EXISTS pid INTEGER,
+    ADD COLUMN IF NOT EXISTS wants_wake BOOLEAN NOT NULL DEFAULT FALSE;
+
+-- Changing a type rewrites the table, so only a column that still has the old type is touched.
+DO $reproq$
+DECLARE
+    wanted CONSTANT TEXT[][] := ARRAY[
+        ['spec_json', 'json'], ['return_json', 'json'], ['spec_hash', 'character varying'],
+        ['result_id', 'bigint'], ['parent_id', 'bigint'], ['workflow_id', 'uuid']];
+    old_type TEXT;
+    changes TEXT[] := '{}';
+    i INTEGER;
+BEGIN
+    FOR i IN 1 .. array_length(wanted, 1) LOOP
+        SELECT data_type INTO old_type FROM information_schema.columns
+         WHERE table_schema = current_schema() AND table_name = 'task_runs' AND column_name = wanted[i][1];
+        IF old_type IS DISTINCT FROM wanted[i][2] THEN
+            changes := changes || format(
+                'ALTER COLUMN %1$I DROP DEFAULT, ALTER COLUMN %1$I TYPE %2$s USING %1$I::text::%2$s',
+                wanted[i][1], CASE wanted[i][2] WHEN 'character varying' THEN 'varchar(64)' ELSE wanted[i][2] END);
+        END IF;
+    END LOOP;
+    IF cardinality(changes) > 0 THEN
+        -- Indexes and the trigger of the earlier system name these columns; ours are made after this file.
+        DROP TRIGGER IF EXISTS trg_task_runs_task_path ON task_runs;
+        EXECUTE 'ALTER TABLE task_runs ' || array_to_string(changes, ', ');
+    END IF;
+END
+$reproq$;
+
+-- A raw INSERT may leave out whatever has a sensible value; Django's own tables had no defaults at all.
+DO $reproq$
+DECLARE
+    wanted CONSTANT TEXT[][] := ARRAY[
+        ['task_runs', 'backend_alias', '''default'''], ['task_runs', 'queue_name', '''default'''],
+        ['task_runs', 'priority', '0'], ['task_runs', 'status', '''READY'''],
+        ['task_runs', 'enqueued_at', 'now()'], ['task_runs', 'attempts', '0'],
+        ['task_runs', 'max_attempts', '3'], ['task_runs', 'timeout_seconds', '900'],
+        ['task_runs', 'concurrency_limit', '0'], ['task_runs', 'worker_ids', '''[]'''],
+        ['task_runs', 'errors_json', '''[]'''], ['task_runs', 'metadata_json', '''{}'''],
+        ['task_runs', 'wait_count', '0'], ['task_runs', 'created_at', 'now()'],
+        ['task_runs', 'updated_at', 'now()'], ['task_runs', 'cancel_requested', 'FALSE'],
+        ['periodic_tasks', 'payload_json', '''{}'''], ['periodic_tasks', 'queue_name', '''default'''],
+        ['periodic_tasks', 'priority', '0'], ['periodic_tasks', 'max_attempts', '3'],
+        ['periodic_tasks', 'concurrency_limit', '0'], ['periodic_tasks', 'enabled', 'TRUE'],
+        ['periodic_tasks', 'created_at', 'now()'], ['periodic_tasks', 'updated_at', 'now()'],
+        ['reproq_workers', 'queues', '''[]'''], ['reproq_workers', 'started_at', 'now()'],
+        ['reproq_workers', 'last_seen_at', 'now()'],
+        ['reproq_queue_controls', 'paused', 'FALSE'], ['reproq_queue_controls', 'created_at', 'now()'],
+        ['reproq_queue_controls', 'updated_at', 'now()'],
+        ['rate_limits', 'last_refilled_at', 'now()'],
+        ['workflow_runs', 'status', '''RUNNING'''], ['workflow_runs', 'created_at', 'now()'],
+        ['workflow_runs', 'updated_at', 'now()']];
+    column_default_now TEXT;
+    i INTEGER;
+BEGIN
+    FOR i IN 1 .. array_length(wanted, 1) LOOP
+        SELECT column_default INTO column_default_now FROM information_schema.columns
+         WHERE table_schema = current_schema() AND table_name = wanted[i][1] AND column_name = wanted[i][2];
+        IF column_default_now IS NULL THEN
+            EXECUTE format('ALTER TABLE %I ALTER COLUMN %I SET DEFAULT %s', wanted[i][1], wanted[i][2], wanted[i][3]);
+        END IF;
+    END LOOP;
+END
+$reproq$;
+
+-- Columns that a row may lack: the earlier shapes disagree on NOT NULL.
+DO $reproq$
+DECLARE
+    optional CONSTANT TEXT[] := ARRAY['run_after', 'started_at', 'last_attempted_at', 'finished_at', 'lock_key',
+        'concurrency_key', 'return_json', 'last_error', 'failed_at', 'leased_until', 'leased_by', 'logs_uri',
+        'artifacts_uri', 'expires_at', 'parent_id', 'workflow_id'];
+    name TEXT;
+BEGIN
+    FOR name IN SELECT column_name FROM information_schema.columns
+                 WHERE table_schema = current_schema() AND table_name = 'task_runs'
+                   AND is_nullable = 'NO' AND column_name = ANY (optional) LOOP
+        EXECUTE format('ALTER TABLE task_runs ALTER COLUMN %I DROP NOT NULL', name);
+    END LOOP;
+END
+$reproq$;
+
+-- A parent may be pruned before its children: one foreign key, and it lets go.
+DO $reproq$
+DECLARE
+    name TEXT;
+    good INTEGER;
+BEGIN
+    SELECT count(*) INTO good FROM pg_constraint
+     WHERE conrelid = 'task_runs'::regclass AND contype = 'f' AND confdeltype = 'n'
+       AND conname = 'reproq_task_runs_parent_fk';
+    IF good = 0 THEN
+        FOR name IN SELECT conname FROM pg_constraint
+                     WHERE conrelid = 'task_runs'::regclass AND contype = 'f' AND confrelid = 'task_runs'::regclass LOOP
+            EXECUTE format('ALTER TABLE task_runs DROP CONSTRAINT %I', name);
+        END LOOP;
+        ALTER TABLE task_runs ADD CONSTRAINT reproq_task_runs_parent_fk
+            FOREIGN KEY (parent_id) REFERENCES task_runs (result_id) ON DELETE SET NULL;
+    END IF;
+END
+$reproq$;
