@@ -1,1 +1,30 @@
-//! placeholder
+//! The vocabulary and the arithmetic of Reproq: pure values, no I/O, no clock, no async.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | task | a function that a site has registered with `django.tasks` |
+//! | run | one enqueued call of a task: a row of `task_runs` |
+//! | attempt | one try at a run; a run has as many as its retry budget allows |
+//! | epoch | the number of a run's claims; with the run's id it names one attempt and fences all others |
+//! | lease | how long a worker owns what it claimed, unless it renews |
+//! | slot | room for one attempt at a time in a worker |
+//! | worker | the process that claims runs and supervises executors |
+//! | executor | the Python side of an attempt: a warm child, or one process per attempt |
+//! | incarnation | one start of a worker; a restart under the same name is another one |
+//! | schedule | a rule that makes runs at given times |
+//!
+//! Reading order: [`status`] (what a run can be), [`outcome`] (how an attempt ends and what follows), [`retry`], [`spec`].
+
+pub mod allow;
+pub mod ids;
+pub mod outcome;
+pub mod retry;
+pub mod spec;
+pub mod status;
+pub mod wire;
+
+pub use allow::AllowList;
+pub use ids::{Epoch, Incarnation, RunId};
+pub use outcome::{AttemptEnd, AttemptFacts, Transition, classify};
+pub use retry::Backoff;
+pub use status::RunStatus;
