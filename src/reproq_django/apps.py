@@ -1,0 +1,25 @@
+"""The Django app. ``ready()`` registers and does nothing else."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core.checks import Tags, register
+from django.db.models.signals import post_migrate
+
+
+class ReproqConfig(AppConfig):
+    """``INSTALLED_APPS = [..., "reproq_django"]``."""
+
+    name = "reproq_django"
+    label = "reproq_django"
+    verbose_name = "Reproq"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the checks, and the upgrade of a schema that ``migrate`` takes for done."""
+        from reproq_django import checks
+        from reproq_django.schema import upgrade_after_migrate
+
+        register(checks.check_databases, "reproq")
+        register(checks.check_schema, Tags.database)
+        post_migrate.connect(upgrade_after_migrate, sender=self, dispatch_uid="reproq_django.schema")

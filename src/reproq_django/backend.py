@@ -1,0 +1,145 @@
+"""The ``django.tasks`` backend: validate, build the spec, insert, tell the receivers.
+
+::
+
+    TASKS = {"default": {"BACKEND": "reproq_django.backend.ReproqBackend", "QUEUES": [...], "OPTIONS": {...}}}
+
+The keys of OPTIONS are those of ``conf.BackendOptions``. Models are imported late: Django makes backends while apps load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.core.checks import CheckMessage
+from django.tasks.backends.base import BaseTaskBackend
+from django.tasks.base import Task
+from django.tasks.exceptions import TaskResultDoesNotExist
+from django.tasks.signals import task_enqueued
+
+from reproq_django.checks import check_backend
+from reproq_django.conf import BackendOptions
+from reproq_django.db import parse_result_id
+from reproq_django.spec import RunSpec, build
+from reproq_django.task import ReproqTask, validate_options
+
+if TYPE_CHECKING:
+    from reproq_django.result import ReproqTaskResult
+
+type BulkItem = Task | tuple[Task, Sequence[Any]] | tuple[Task, Sequence[Any], Mapping[str, Any]]
+
+
+class ReproqBackend(BaseTaskBackend):
+    """Runs live in a table of the site's database; the worker ``reproq`` executes them.
+
+    An enqueue is part of the current transaction: it commits or vanishes with it.
+    """
+
+    task_class = ReproqTask
+    supports_defer = True
+    supports_async_task = True
+    supports_get_result = True
+    supports_priority = True
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        self.reproq_options = BackendOptions.from_mapping(self.options)
+
+    def validate_task(self, task: Task) -> None:
+        """Django's rules and those of Reproq's options. Raises InvalidTask."""
+        super().validate_task(task)
+        validate_options(task)
+
+    def enqueue(self, task: Task, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> ReproqTaskResult:
+        """Store one run. ``result.duplicate`` tells whether a twin stood for it; receivers hear of new runs only.
+
+        ``kwargs`` may hold ``run_after`` (aware datetime, or timedelta from now), ``lock_key``, ``priority``,
+        ``concurrency_key`` and ``concurrency_limit``, unless the function declares a parameter of that name itself.
+        Raises what ``spec.build`` raises, and the database's own errors.
+        """
+        return self.bulk_enqueue([(task, args, kwargs or {})])[0]
+
+    async def aenqueue(self, task: Task, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> ReproqTaskResult:
+        """See enqueue(). Only the INSERT leaves the event loop."""
+        return (await self.abulk_enqueue([(task, args, kwargs or {})]))[0]
+
+    def bulk_enqueue(self, items: Iterable[BulkItem]) -> list[ReproqTaskResult]:
+        """Store many runs: one round trip per 1,000 and database, each database all or nothing. Results in input order.
+
+        An item is a task, (task, args) or (task, args, kwargs). Nothing is stored when any of them is refused.
+        """
+        specs = self._specs(items)
+        results = _store(specs)
+        for result in results:
+            if not result.duplicate:
+                task_enqueued.send_robust(type(self), task_result=result)
+        return results
+
+    async def abulk_enqueue(self, items: Iterable[BulkItem]) -> list[ReproqTaskResult]:
+        """See bulk_enqueue(). Specs are built in the event loop, so a callable key must not query the database."""
+        specs = self._specs(items)
+        results = await sync_to_async(_store, thread_sensitive=True)(specs)
+        for result in results:
+            if not result.duplicate:
+                await task_enqueued.asend_robust(type(self), task_result=result)
+        return results
+
+    def get_result(self, result_id: str | int) -> ReproqTaskResult:
+        """The run with that public id, in either form. Raises TaskResultDoesNotExist."""
+        from reproq_django.models import TaskRun
+        from reproq_django.result import ReproqTaskResult
+
+        number, alias = parse_result_id(result_id)
+        try:
+            run = TaskRun.objects.using(alias).get(result_id=number)
+        except TaskRun.DoesNotExist:
+            raise TaskResultDoesNotExist(f"there is no run {result_id!r}") from None
+        return ReproqTaskResult.from_run(run)
+
+    def save_metadata(self, result_id: str | int, metadata: dict[str, Any]) -> None:
+        """Replace the metadata of a run. Raises TypeError for what is not JSON, TaskResultDoesNotExist."""
+        from reproq_django.metadata import save_metadata
+
+        number, alias = parse_result_id(result_id)
+        save_metadata(alias, number, metadata)
+
+    async def asave_metadata(self, result_id: str | int, metadata: dict[str, Any]) -> None:
+        """See save_metadata()."""
+        await sync_to_async(self.save_metadata, thread_sensitive=True)(result_id, metadata)
+
+    def check(self, **kwargs: Any) -> list[CheckMessage]:
+        """System checks of this alias; the others are in checks.py."""
+        return check_backend(self.alias, self.options)
+
+    def _specs(self, items: Iterable[BulkItem]) -> list[RunSpec]:
+        specs = []
+        for item in items:
+            task, args, kwargs = _parts(item)
+            self.validate_task(task)
+            specs.append(build(task, args, kwargs, backend_alias=self.alias, options=self.reproq_options))
+        return specs
+
+
+def _parts(item: BulkItem) -> tuple[Task, tuple[Any, ...], Mapping[str, Any]]:
+    if isinstance(item, Task):
+        return item, (), {}
+    task, args, *rest = item
+    return task, tuple(args), rest[0] if rest else {}
+
+
+def _store(specs: list[RunSpec]) -> list[ReproqTaskResult]:
+    """Insert, database by database, and answer in input order."""
+    from reproq_django.enqueue import Inserted, insert_runs
+    from reproq_django.result import ReproqTaskResult
+
+    found: dict[int, ReproqTaskResult] = {}
+    for alias in dict.fromkeys(spec.db_alias for spec in specs):
+        positions = [position for position, spec in enumerate(specs) if spec.db_alias == alias]
+        for position, row in zip(positions, insert_runs(alias, [specs[position] for position in positions]), strict=True):
+            if isinstance(row, Inserted):
+                found[position] = ReproqTaskResult.enqueued(specs[position], row)
+            else:
+                found[position] = ReproqTaskResult.from_run(row, duplicate=True)
+    return [found[position] for position in range(len(specs))]

@@ -1,0 +1,111 @@
+"""System checks, each with an id and a hint.
+
+========== ==================================================================
+reproq.E001 a key of OPTIONS is not known
+reproq.E002 a value of OPTIONS has the wrong type
+reproq.E003 ``reproq_django`` is not in INSTALLED_APPS
+reproq.E004 a queue database is not in DATABASES
+reproq.E005 a queue database is neither PostgreSQL nor SQLite
+reproq.W001 SQLite without ``transaction_mode`` IMMEDIATE
+reproq.W002 the schema is missing or out of date (``check --database``)
+reproq.W003 a queue database cannot be reached (``check --database``)
+========== ==================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.apps import apps
+from django.core.checks import CheckMessage, Error, Warning
+from django.db import Error as DatabaseError
+from django.db import connections
+
+from reproq_django.conf import OPTION_NAMES, option_problems
+from reproq_django.db import queue_aliases
+
+
+def check_backend(alias: str, options: Mapping[str, Any]) -> list[CheckMessage]:
+    """Checks of one entry of TASKS, run by Django through ``ReproqBackend.check``."""
+    messages: list[CheckMessage] = []
+    for key, problem in option_problems(options):
+        known = key in OPTION_NAMES
+        messages.append(
+            Error(
+                f'TASKS[{alias!r}]["OPTIONS"][{key!r}] {problem}.',
+                hint=None if known else f"Known keys: {', '.join(sorted(OPTION_NAMES))}.",
+                id="reproq.E002" if known else "reproq.E001",
+            )
+        )
+    if not apps.is_installed("reproq_django"):
+        messages.append(
+            Error("reproq_django is not installed.", hint='Add "reproq_django" to INSTALLED_APPS.', id="reproq.E003")
+        )
+    return messages
+
+
+def check_databases(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Checks of the settings of the queue databases; nothing is connected to."""
+    messages: list[CheckMessage] = []
+    for alias in queue_aliases():
+        if alias not in connections.settings:
+            messages.append(
+                Error(
+                    f"The queue database {alias!r} is not in DATABASES.",
+                    hint="Correct REPROQ_QUEUE_DATABASES or REPROQ_DEFAULT_DB_ALIAS.",
+                    id="reproq.E004",
+                )
+            )
+            continue
+        messages += _check_database(alias)
+    return messages
+
+
+def _check_database(alias: str) -> list[CheckMessage]:
+    connection = connections[alias]
+    if connection.vendor not in ("postgresql", "sqlite"):
+        return [
+            Error(
+                f"Reproq cannot keep runs in the {connection.display_name} database {alias!r}.",
+                hint="Point REPROQ_DEFAULT_DB_ALIAS or REPROQ_QUEUE_DATABASES at a PostgreSQL or SQLite database.",
+                id="reproq.E005",
+            )
+        ]
+    mode = str(connection.settings_dict.get("OPTIONS", {}).get("transaction_mode") or "")
+    if connection.vendor == "sqlite" and mode.upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+        return [
+            Warning(
+                f"The SQLite database {alias!r} begins its transactions without a write lock.",
+                hint='Set DATABASES[alias]["OPTIONS"]["transaction_mode"] = "IMMEDIATE"; otherwise a transaction that reads and '
+                'then enqueues fails with "database is locked" while the worker writes.',
+                id="reproq.W001",
+            )
+        ]
+    return []
+
+
+def check_schema(
+    app_configs: Sequence[Any] | None = None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Is the schema of this version there? Django runs it for ``check --database`` and before ``migrate``."""
+    from reproq_django.schema import SCHEMA_VERSION, installed_version
+
+    messages: list[CheckMessage] = []
+    for alias in set(databases or ()) & set(queue_aliases()) & set(connections.settings):
+        if connections[alias].vendor not in ("postgresql", "sqlite"):
+            continue
+        try:
+            version = installed_version(connections[alias])
+        except DatabaseError as error:
+            messages.append(Warning(f"The queue database {alias!r} cannot be read: {error}", id="reproq.W003"))
+            continue
+        if version != SCHEMA_VERSION:
+            messages.append(
+                Warning(
+                    f"The queue database {alias!r} has Reproq's schema {version or 'of no version'}, not {SCHEMA_VERSION}.",
+                    hint="Run manage.py migrate" + ("." if alias == "default" else f" --database {alias}."),
+                    id="reproq.W002",
+                )
+            )
+    return messages

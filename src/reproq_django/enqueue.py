@@ -1,0 +1,146 @@
+"""The one place that inserts runs: one, or many, in one transaction per database.
+
+A duplicate (see ``status.Dedup``) is no error: the caller gets the run that stands for it. The INSERT takes no locks beyond
+the unique index, so it may sit in a long transaction of the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import connections, models, transaction
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from reproq_django.models import TaskRun
+from reproq_django.spec import RunSpec
+from reproq_django.status import Dedup, RunStatus
+
+#: Rows, and characters of spec text, in one statement. PostgreSQL takes no message over 1 GiB.
+MAX_ROWS: Final = 1000
+MAX_TEXT: Final = 32 * 1024 * 1024
+
+#: How often a twin may end between the INSERT and the look at it before the run is inserted without dedupe.
+_TWIN_ATTEMPTS: Final = 10
+
+_TEXT_COLUMNS: Final = (
+    "backend_alias", "queue_name", "priority", "spec_json", "spec_hash", "task_path", "max_attempts", "timeout_seconds",
+    "lock_key", "concurrency_key", "concurrency_limit", "dedup",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Inserted:
+    """A new row. ``enqueued_at`` is the database's clock, in the form that Django's DateTimeField has."""
+
+    result_id: int
+    enqueued_at: datetime
+
+
+def insert_runs(alias: str, specs: Sequence[RunSpec]) -> list[Inserted | TaskRun]:
+    """Insert runs into the database ``alias``; per spec, in input order, the new row or the run it is a duplicate of.
+
+    Takes part in the caller's transaction if there is one. Raises only what the database raises.
+    """
+    answers: list[Inserted | TaskRun | None] = [None] * len(specs)
+    connection = connections[alias]
+    insert = _insert_postgres if connection.vendor == "postgresql" else _insert_sqlite
+    chunks = list(_chunks(specs))
+    if len(chunks) == 1 and connection.vendor == "postgresql":
+        # One statement is a transaction by itself.
+        _insert_chunk(alias, insert, specs, chunks[0], answers)
+    else:
+        with transaction.atomic(using=alias, savepoint=False):
+            for chunk in chunks:
+                _insert_chunk(alias, insert, specs, chunk, answers)
+    return [answer for answer in answers if answer is not None]
+
+
+def _insert_chunk(
+    alias: str, insert: Any, specs: Sequence[RunSpec], chunk: range, answers: list[Inserted | TaskRun | None]
+) -> None:
+    waiting = list(chunk)
+    for attempt in range(_TWIN_ATTEMPTS + 1):
+        batch = [specs[index] for index in waiting]
+        if attempt == _TWIN_ATTEMPTS:
+            # Twins come and go faster than they can be looked at: run it, rather than lose it.
+            batch = [replace(spec, dedup=Dedup.NONE) for spec in batch]
+        for position, inserted in insert(alias, batch):
+            answers[waiting[position]] = inserted
+        waiting = [index for index in waiting if answers[index] is None]
+        if not waiting:
+            return
+        twins = _twins(alias, [specs[index] for index in waiting])
+        for index in waiting:
+            answers[index] = twins.get((specs[index].spec_hash, specs[index].dedup))
+        waiting = [index for index in waiting if answers[index] is None]
+        if not waiting:
+            return
+
+
+def _twins(alias: str, specs: list[RunSpec]) -> dict[tuple[str, int], TaskRun]:
+    """The runs that stand for these specs now. The conditions are those of the unique indexes."""
+    hashes = {mode: [spec.spec_hash for spec in specs if spec.dedup == mode] for mode in (Dedup.READY, Dedup.ACTIVE)}
+    ready = models.Q(dedup=Dedup.READY, status__in=[RunStatus.READY, RunStatus.WAITING])
+    active = models.Q(dedup=Dedup.ACTIVE, status__in=[RunStatus.READY, RunStatus.RUNNING, RunStatus.WAITING])
+    found = TaskRun.objects.using(alias).filter(
+        (ready & models.Q(spec_hash__in=hashes[Dedup.READY])) | (active & models.Q(spec_hash__in=hashes[Dedup.ACTIVE]))
+    )
+    return {(run.spec_hash, run.dedup): run for run in found}
+
+
+def _insert_postgres(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
+    columns: dict[str, list[Any]] = {name: [getattr(spec, name) for spec in specs] for name in _TEXT_COLUMNS}
+    columns["run_after"] = [spec.run_after for spec in specs]
+    columns["expires_in_seconds"] = [spec.expires_in and spec.expires_in.total_seconds() for spec in specs]
+    with connections[alias].cursor() as cursor:
+        cursor.execute(_statement("postgres", "insert_runs"), columns)
+        rows = cursor.fetchall()
+    for position, result_id, enqueued_at, _ in rows:
+        yield position - 1, Inserted(result_id, enqueued_at)
+
+
+def _insert_sqlite(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
+    statement = _statement("sqlite", "insert_run")
+    with connections[alias].cursor() as cursor:
+        for position, spec in enumerate(specs):
+            row: dict[str, Any] = {name: getattr(spec, name) for name in _TEXT_COLUMNS}
+            # All times have the same width, so that text order is time order.
+            row["run_after"] = spec.run_after and spec.run_after.replace(tzinfo=None).isoformat(" ", "microseconds")
+            row["expires_in"] = spec.expires_in and f"+{spec.expires_in.total_seconds():.6f} seconds"
+            row["time_format"] = "%Y-%m-%d %H:%M:%f"
+            cursor.execute(statement, row)
+            # All rows, so that the statement is over before the transaction is.
+            for result_id, enqueued_at in cursor.fetchall():
+                yield position, Inserted(result_id, _from_sqlite(enqueued_at))
+
+
+def _from_sqlite(moment: str | datetime) -> datetime:
+    """Stored UTC as Django's DateTimeField would give it. Whether sqlite3 has parsed it depends on the column's type."""
+    parsed = parse_datetime(moment) if isinstance(moment, str) else moment
+    if parsed is None:
+        raise ValueError(f"not a time: {moment!r}")
+    aware = parsed.replace(tzinfo=UTC)
+    return aware if settings.USE_TZ else timezone.make_naive(aware)
+
+
+def _chunks(specs: Sequence[RunSpec]) -> Iterator[range]:
+    start, size = 0, 0
+    for index, spec in enumerate(specs):
+        if index > start and (index - start == MAX_ROWS or size + len(spec.spec_json) > MAX_TEXT):
+            yield range(start, index)
+            start, size = index, 0
+        size += len(spec.spec_json)
+    if start < len(specs):
+        yield range(start, len(specs))
+
+
+@cache
+def _statement(vendor: str, name: str) -> str:
+    return (files("reproq_django") / "sql" / vendor / "statements" / f"{name}.sql").read_text("utf-8")

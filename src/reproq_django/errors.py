@@ -1,0 +1,94 @@
+"""Reproq's exceptions.
+
+::
+
+    ReproqError
+      +-- UnsupportedArgument (TypeError)  at enqueue: a value that no run could get back
+      +-- TaskUnavailable                  the code of a stored run is not in this process
+      +-- InvalidSpec                      a stored run whose arguments cannot be decoded
+      +-- SchemaError                      the database lacks this version's schema
+      +-- RunError                         how a run ended when it was not the task that raised
+            +-- TaskCancelled   TaskExpired   TaskTimedOut   WorkerLost   ExecutorCrashed
+            +-- InvalidResult   TaskNotAllowed   InfrastructureError   WorkflowFailed
+
+Nothing raises a ``RunError`` here: they are the ``exception_class`` of a ``TaskError``, so that code can tell the endings
+of a run apart. ``InvalidSpec`` is both.
+"""
+
+from typing import Final
+
+
+class ReproqError(Exception):
+    """Base class of what Reproq raises."""
+
+
+class UnsupportedArgument(ReproqError, TypeError):
+    """An argument of a task that cannot be stored. The message names its path, e.g. ``args[0]['x']``."""
+
+
+class TaskUnavailable(ReproqError):
+    """The task of a stored run cannot be found in this process."""
+
+
+class SchemaError(ReproqError):
+    """The database lacks the schema of this version."""
+
+
+class RunError(ReproqError):
+    """The run ended without a result, and not by an exception of the task."""
+
+
+class InvalidSpec(RunError, ValueError):
+    """The stored arguments cannot be decoded. Such a run is not retried."""
+
+
+class TaskCancelled(RunError):
+    """Someone cancelled the run."""
+
+
+class TaskExpired(RunError):
+    """The run was not claimed before its ``expires_at``."""
+
+
+class TaskTimedOut(RunError):
+    """The attempt took longer than the run's ``timeout_seconds`` and was killed."""
+
+
+class WorkerLost(RunError):
+    """The worker stopped renewing its lease during the last attempt."""
+
+
+class ExecutorCrashed(RunError):
+    """The process that ran the task died: a signal, a hard exit, or the kernel's out-of-memory killer."""
+
+
+class InvalidResult(RunError):
+    """The task ended well, but its return value is not JSON."""
+
+
+class TaskNotAllowed(RunError):
+    """The task path is not a registered task of an allowed module."""
+
+
+class InfrastructureError(RunError):
+    """The worker could not start the attempt."""
+
+
+class WorkflowFailed(RunError):
+    """A run that this one waited for has failed."""
+
+
+#: ``kind`` of an entry of ``errors_json`` -> its class. ``app_error`` carries the task's own class instead.
+RUN_ERRORS: Final[dict[str, type[RunError]]] = {
+    "cancelled": TaskCancelled,
+    "expired": TaskExpired,
+    "timeout": TaskTimedOut,
+    "lease_expiry": WorkerLost,
+    "reclaim": WorkerLost,
+    "crashed": ExecutorCrashed,
+    "invalid_spec": InvalidSpec,
+    "invalid_result": InvalidResult,
+    "security_violation": TaskNotAllowed,
+    "infra_error": InfrastructureError,
+    "workflow_failed": WorkflowFailed,
+}

@@ -1,0 +1,184 @@
+"""The six tables as Django models, for the admin and for reading.
+
+The schema's owner is ``sql/<vendor>/``; ``enqueue.py`` writes runs and the worker changes them. Text columns may be NULL
+because rows of the earlier system are.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.timezone import now
+
+from reproq_django.fields import ExactJSONField
+from reproq_django.status import RunStatus, WorkflowStatus
+
+
+class TaskRun(models.Model):
+    """One enqueued call of a task, from READY to its end. A retry is the same run."""
+
+    result_id = models.BigAutoField(primary_key=True)
+    #: Alias in ``TASKS`` of the backend that enqueued it.
+    backend_alias = models.TextField(default="default")
+    queue_name = models.TextField(default="default")
+    #: Larger runs first, weighed against age.
+    priority = models.IntegerField(default=0)
+    run_after = models.DateTimeField(null=True, blank=True)
+    #: Canonical text, see spec.py; spec_hash is its SHA-256.
+    spec_json = ExactJSONField()
+    spec_hash = models.CharField(max_length=64)
+    task_path = models.TextField()
+    status = models.TextField(choices=RunStatus, default=RunStatus.READY)
+    enqueued_at = models.DateTimeField(default=now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    last_attempted_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    #: The retry budget spent; a drain gives an attempt back, so it may be below ``len(worker_ids)``.
+    attempts = models.IntegerField(default=0)
+    max_attempts = models.IntegerField(default=3)
+    timeout_seconds = models.IntegerField(default=900)
+    lock_key = models.TextField(null=True, blank=True)
+    concurrency_key = models.TextField(null=True, blank=True)
+    #: 0 = the key limits nothing.
+    concurrency_limit = models.IntegerField(default=0)
+    #: One entry per claim.
+    worker_ids = models.JSONField(default=list)
+    return_json = ExactJSONField(null=True, blank=True)
+    #: One object per failed attempt; ``errors.RUN_ERRORS`` lists the kinds.
+    errors_json = models.JSONField(default=list)
+    metadata_json = models.JSONField(default=dict)
+    last_error = models.TextField(null=True, blank=True)
+    failed_at = models.DateTimeField(null=True, blank=True)
+    leased_until = models.DateTimeField(null=True, blank=True)
+    leased_by = models.TextField(null=True, blank=True)
+    logs_uri = models.TextField(null=True, blank=True)
+    artifacts_uri = models.TextField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    parent = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="children", db_index=False
+    )
+    workflow_id = models.UUIDField(null=True, blank=True)
+    wait_count = models.IntegerField(default=0)
+    created_at = models.DateTimeField(default=now)
+    updated_at = models.DateTimeField(default=now)
+    cancel_requested = models.BooleanField(default=False)
+    #: Place in line and what holds the run back; set by a trigger, see 30_lanes.sql.
+    claim_key = models.BigIntegerField(null=True, blank=True, editable=False)
+    gate = models.SmallIntegerField(null=True, blank=True, editable=False)
+    #: Rises at every claim; with ``incarnation`` (one worker start) the fence of every later write.
+    epoch = models.IntegerField(default=0, editable=False)
+    incarnation = models.UUIDField(null=True, blank=True, editable=False)
+    #: Slot of ``concurrency_key`` that the running run holds.
+    slot_no = models.IntegerField(null=True, blank=True, editable=False)
+    #: ``status.Dedup``.
+    dedup = models.SmallIntegerField(default=0, editable=False)
+    #: Attempts that took their process with them.
+    crash_count = models.IntegerField(default=0, editable=False)
+    #: Trace context and the like: never part of the spec, they would change its hash.
+    headers = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        db_table = "task_runs"
+        permissions = [("can_replay_taskrun", "Can replay task runs")]
+
+    def __str__(self) -> str:
+        return f"{self.task_path} #{self.result_id}"
+
+
+class Worker(models.Model):
+    """A worker process that has reported for duty."""
+
+    worker_id = models.TextField(primary_key=True)
+    hostname = models.TextField()
+    concurrency = models.IntegerField()
+    queues = models.JSONField(default=list)
+    started_at = models.DateTimeField(default=now)
+    last_seen_at = models.DateTimeField(default=now)
+    version = models.TextField(null=True, blank=True)
+    incarnation = models.UUIDField(null=True, blank=True, editable=False)
+    pid = models.IntegerField(null=True, blank=True, editable=False)
+    #: Set while the worker sleeps: an enqueue sends a notification only then.
+    wants_wake = models.BooleanField(default=False, editable=False)
+
+    class Meta:
+        db_table = "reproq_workers"
+
+    def __str__(self) -> str:
+        return self.worker_id
+
+
+class PeriodicTask(models.Model):
+    """A schedule: enqueues its task at each time of ``cron_expr``."""
+
+    name = models.TextField(primary_key=True)
+    cron_expr = models.TextField()
+    task_path = models.TextField()
+    #: {"args": [...], "kwargs": {...}}; a bare array = args, another object = kwargs.
+    payload_json = models.JSONField(default=dict, blank=True)
+    queue_name = models.TextField(default="default")
+    priority = models.IntegerField(default=0)
+    max_attempts = models.IntegerField(default=3)
+    concurrency_key = models.TextField(null=True, blank=True)
+    concurrency_limit = models.IntegerField(default=0)
+    last_run_at = models.DateTimeField(null=True, blank=True)
+    next_run_at = models.DateTimeField()
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=now)
+    updated_at = models.DateTimeField(default=now)
+
+    class Meta:
+        db_table = "periodic_tasks"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class QueueControl(models.Model):
+    """What an operator has ordered for a queue."""
+
+    queue_name = models.TextField(primary_key=True)
+    paused = models.BooleanField(default=False)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    reason = models.TextField(null=True, blank=True)
+    created_at = models.DateTimeField(default=now)
+    updated_at = models.DateTimeField(default=now)
+
+    class Meta:
+        db_table = "reproq_queue_controls"
+
+    def __str__(self) -> str:
+        return self.queue_name
+
+
+class RateLimit(models.Model):
+    """Starts per second of a key: ``task:<path>``, ``queue:<name>`` or ``global``. 0 = no limit."""
+
+    key = models.TextField(primary_key=True)
+    tokens_per_second = models.FloatField()
+    burst_size = models.IntegerField()
+    current_tokens = models.FloatField()
+    last_refilled_at = models.DateTimeField(default=now)
+
+    class Meta:
+        db_table = "rate_limits"
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class WorkflowRun(models.Model):
+    """A group whose callback waits for all members."""
+
+    workflow_id = models.UUIDField(primary_key=True)
+    expected_count = models.IntegerField(default=0)
+    success_count = models.IntegerField(default=0)
+    failure_count = models.IntegerField(default=0)
+    callback_result_id = models.BigIntegerField(null=True, blank=True)
+    status = models.TextField(choices=WorkflowStatus, default=WorkflowStatus.RUNNING)
+    created_at = models.DateTimeField(default=now)
+    updated_at = models.DateTimeField(default=now)
+
+    class Meta:
+        db_table = "workflow_runs"
+
+    def __str__(self) -> str:
+        return str(self.workflow_id)

@@ -1,0 +1,192 @@
+"""Arguments to JSON and back.
+
+JSON's own types pass as they are. In ``typed`` mode (the default) the values of ``_TYPED`` travel as an object with the key
+``__reproq_type__`` and come back as the same type; a dict of the user's that has this key is wrapped, so no data can pose as
+a marker. In ``compat`` mode whatever is not JSON takes the string form of Django's encoder, as the earlier system stored it.
+The text is canonical: sorted keys, no spaces, non-ASCII kept, so that equal specs have equal hashes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from django.apps import apps
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import router
+from django.db.models import Model
+
+from reproq_django.errors import InvalidSpec, UnsupportedArgument
+
+MARKER: Final = "__reproq_type__"
+
+# Python refuses to print larger integers (sys.set_int_max_str_digits).
+_MAX_INT_BITS: Final = 14_000
+
+#: Exact type -> (name of the marker, its value). Subclasses are found by isinstance, in this order: a datetime is a date.
+_TYPED: Final[Mapping[type, tuple[str, Callable[[Any], str]]]] = {
+    datetime: ("datetime", datetime.isoformat),
+    date: ("date", date.isoformat),
+    time: ("time", time.isoformat),
+    UUID: ("uuid", str),
+    Decimal: ("decimal", str),
+}
+_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "uuid": UUID,
+    "decimal": Decimal,
+}
+
+
+def canonical_json(value: Any) -> str:
+    """Sorted keys, no spaces, non-ASCII kept. Raises ValueError for NaN and infinities."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, cls=DjangoJSONEncoder)
+
+
+def encode(value: Any, path: str, *, typed: bool = True) -> Any:
+    """``value`` as plain JSON data. ``path`` names it in messages, e.g. ``args[0]``.
+
+    Raises UnsupportedArgument, with the path of the innermost culprit, for whatever a run could not get back.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, int):
+        return _integer(int(value), path)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise UnsupportedArgument(f"{path} is {value}, which JSON has no number for; pass None or a string")
+        return float(value)
+    if isinstance(value, list | tuple):
+        return [encode(item, f"{path}[{index}]", typed=typed) for index, item in enumerate(value)]
+    if isinstance(value, dict):
+        return _object(value, path, typed=typed)
+    if isinstance(value, timedelta):
+        return {MARKER: "timedelta", "days": value.days, "seconds": value.seconds, "microseconds": value.microseconds}
+    if isinstance(value, Model):
+        return _model(value, path)
+    return _typed(value, path) if typed else _string_form(value, path)
+
+
+def decode(value: Any, path: str, *, using: str | None) -> Any:
+    """The value that ``encode`` was given. Models are fetched from the database ``using``; None leaves them as markers.
+
+    Raises InvalidSpec for a marker that cannot be turned back; a database that is away raises its own error.
+    """
+    if isinstance(value, list):
+        return [decode(item, f"{path}[{index}]", using=using) for index, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if MARKER not in value:
+        return {key: decode(item, f"{path}[{key!r}]", using=using) for key, item in value.items()}
+    kind = value[MARKER]
+    try:
+        if kind == "dict":
+            return {key: decode(item, f"{path}[{key!r}]", using=using) for key, item in value["value"].items()}
+        if kind == "timedelta":
+            return timedelta(value["days"], value["seconds"], value["microseconds"])
+        if kind == "model":
+            return value if using is None else _fetch(value, path, using)
+        if kind in _PARSERS:
+            return _PARSERS[kind](value["value"])
+    except (ArithmeticError, AttributeError, KeyError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, InvalidSpec):
+            raise
+        raise InvalidSpec(f"{path} is no {kind}: {error}") from error
+    raise InvalidSpec(f"{path} has the unknown type {kind!r}; was it enqueued by a newer version?")
+
+
+def decode_arguments(spec: Mapping[str, Any], using: str | None) -> tuple[list[Any], dict[str, Any]]:
+    """(args, kwargs) of a spec, ready for the task function. ``using`` is the database alias of its queue, None: see ``decode``.
+
+    Raises InvalidSpec when they cannot be turned back; the run must not be retried then.
+    """
+    args, kwargs = spec.get("args"), spec.get("kwargs")
+    args, kwargs = [] if args is None else args, {} if kwargs is None else kwargs
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise InvalidSpec("args must be a list and kwargs an object")
+    return (
+        [decode(item, f"args[{index}]", using=using) for index, item in enumerate(args)],
+        {key: decode(item, f"kwargs[{key!r}]", using=using) for key, item in kwargs.items()},
+    )
+
+
+def _text(value: str, path: str) -> str:
+    # A plain str, so that a subclass (SafeString, an enum member) cannot bring its own idea of JSON.
+    text = value if type(value) is str else str.__str__(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UnsupportedArgument(
+            f"{path} holds a lone surrogate, which is no valid text; decode the bytes with errors='replace'"
+        ) from None
+    return text
+
+
+def _integer(value: int, path: str) -> int:
+    if value.bit_length() > _MAX_INT_BITS:
+        raise UnsupportedArgument(f"{path} is an integer of over 4,200 digits; pass it as a hexadecimal string")
+    return value
+
+
+def _object(value: dict[Any, Any], path: str, *, typed: bool) -> dict[str, Any]:
+    encoded = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            if typed:
+                raise UnsupportedArgument(
+                    f"{path} has the key {key!r} of type {type(key).__name__}; JSON keys are strings, so use str({key!r})"
+                )
+            # json.dumps' own coercion, and its refusal of anything else.
+            key = next(iter(json.loads(_dumps({key: None}, path))))  # noqa: PLW2901
+        encoded[_text(key, f"the key {key!a} of {path}")] = encode(item, f"{path}[{key!r}]", typed=typed)
+    return {MARKER: "dict", "value": encoded} if MARKER in encoded else encoded
+
+
+def _model(value: Model, path: str) -> dict[str, Any]:
+    if value.pk is None:
+        raise UnsupportedArgument(f"{path} is an unsaved {value._meta.label}; save it first, so that the run can find it")
+    return {MARKER: "model", "app_label": value._meta.app_label, "model": value._meta.model_name, "pk": str(value.pk)}
+
+
+def _fetch(marker: Mapping[str, Any], path: str, using: str) -> Model:
+    model = apps.get_model(marker["app_label"], marker["model"])
+    manager = model._default_manager
+    # A queue may have a database of its own; then the site's routers know where the model lives.
+    queryset = manager.using(using) if router.allow_migrate_model(using, model) else manager.all()
+    try:
+        return queryset.get(pk=marker["pk"])
+    except (ObjectDoesNotExist, ValidationError) as error:
+        raise InvalidSpec(
+            f"{path}: there is no {model._meta.label} with primary key {marker['pk']!r} in database {queryset.db!r} any more"
+        ) from error
+
+
+def _typed(value: Any, path: str) -> dict[str, Any]:
+    for kind, (name, text) in _TYPED.items():
+        if isinstance(value, kind):
+            return {MARKER: name, "value": text(value)}
+    raise UnsupportedArgument(
+        f"{path} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored. Pass JSON values, a datetime, "
+        "date, time, timedelta, UUID, Decimal or a model instance; for anything else pass what the task can rebuild it from"
+    )
+
+
+def _string_form(value: Any, path: str) -> Any:
+    return json.loads(_dumps(value, path))
+
+
+def _dumps(value: Any, path: str) -> str:
+    try:
+        return json.dumps(value, cls=DjangoJSONEncoder)
+    except (TypeError, ValueError) as error:
+        raise UnsupportedArgument(f"{path} cannot be stored: {error}") from error

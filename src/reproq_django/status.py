@@ -1,0 +1,51 @@
+"""The states of a run, spelled once for Python. ``crates/reproq-model`` holds the transitions between them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db.models import TextChoices
+from django.tasks.base import TaskResultStatus
+
+
+class RunStatus(TextChoices):
+    """``task_runs.status``."""
+
+    READY = "READY", "Ready"
+    RUNNING = "RUNNING", "Running"
+    # Waits for another run (chain, chord).
+    WAITING = "WAITING", "Waiting"
+    SUCCESSFUL = "SUCCESSFUL", "Successful"
+    FAILED = "FAILED", "Failed"
+    CANCELLED = "CANCELLED", "Cancelled"
+
+
+class WorkflowStatus(TextChoices):
+    """``workflow_runs.status``."""
+
+    RUNNING = "RUNNING", "Running"
+    WAITING_CALLBACK = "WAITING_CALLBACK", "Waiting for its callback"
+    SUCCESSFUL = "SUCCESSFUL", "Successful"
+    FAILED = "FAILED", "Failed"
+
+
+class Dedup:
+    """``task_runs.dedup``: which runs are twins of this one. The unique indexes of 40_indexes.sql say the same."""
+
+    NONE: Final = 0
+    READY: Final = 1
+    ACTIVE: Final = 2
+
+
+#: Value of DEDUP_ACTIVE or of a task's ``dedup`` -> column.
+DEDUP_MODES: Final = {False: Dedup.NONE, "ready": Dedup.READY, True: Dedup.ACTIVE}
+
+#: Django knows four states: a waiting run will run, a cancelled one never will.
+DJANGO_STATUS: Final = {
+    RunStatus.READY: TaskResultStatus.READY,
+    RunStatus.WAITING: TaskResultStatus.READY,
+    RunStatus.RUNNING: TaskResultStatus.RUNNING,
+    RunStatus.SUCCESSFUL: TaskResultStatus.SUCCESSFUL,
+    RunStatus.FAILED: TaskResultStatus.FAILED,
+    RunStatus.CANCELLED: TaskResultStatus.FAILED,
+}
