@@ -1,0 +1,167 @@
+//! The typed settings of each part, and how they are made from the gathered ones.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::dsn::Dsn;
+use crate::error::ConfigError;
+use crate::layers::Layers;
+
+/// Settings of the worker.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WorkerConfig {
+    /// Unique among running workers.
+    pub worker_id: String,
+    /// Role label in logs and metrics.
+    pub process_role: String,
+    /// Queues to work on, at least one, none twice.
+    pub queues: Vec<String>,
+    /// Prefixes of the task paths that may run; `*` allows all.
+    pub allowed_task_modules: Vec<String>,
+    /// Tasks that run at the same time, at least 1.
+    pub concurrency: usize,
+    /// How long a claim lasts without renewal.
+    pub lease: Duration,
+    /// Pause between renewals, less than half of the lease.
+    pub heartbeat: Duration,
+    /// Pause between searches for lost tasks; `None` leaves them to other workers.
+    pub reclaim_interval: Option<Duration>,
+    /// Shortest pause between polls.
+    pub poll_min: Duration,
+    /// Longest pause between polls, not less than the shortest.
+    pub poll_max: Duration,
+    /// How tasks are executed.
+    pub executor_mode: ExecutorMode,
+    /// How a process executor gets its payload.
+    pub payload_mode: PayloadMode,
+    /// Interpreter: a path, or a name to look up in `PATH`.
+    pub python_bin: PathBuf,
+    /// Module that the interpreter runs.
+    pub executor_module: String,
+    /// Upper bound on every task's own timeout.
+    pub exec_timeout: Duration,
+    /// Grace for running tasks when stopping.
+    pub shutdown_timeout: Duration,
+    /// Largest payload of a task.
+    pub max_payload_bytes: usize,
+    /// Standard output kept per attempt.
+    pub max_stdout_bytes: usize,
+    /// Standard error kept per attempt.
+    pub max_stderr_bytes: usize,
+    /// How waiting raises priority.
+    pub aging: Aging,
+    /// Directory for the output of attempts, absolute; `None` writes no files.
+    pub logs_dir: Option<PathBuf>,
+}
+
+/// The database to work on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseConfig {
+    /// Its address.
+    pub dsn: Dsn,
+    /// Its alias in the site's `DATABASES`.
+    pub alias: String,
+}
+
+/// Settings of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Level or filter directives.
+    pub filter: String,
+    /// Form of the lines.
+    pub format: LogFormat,
+}
+
+/// How tasks are executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutorMode {
+    /// Warm children with the site loaded once.
+    Pool,
+    /// One Python process per attempt.
+    Process,
+}
+
+/// How a process executor gets its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayloadMode {
+    /// On standard input.
+    Stdin,
+    /// In a private file.
+    File,
+}
+
+/// Form of the log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// JSON lines.
+    Json,
+    /// Text.
+    Text,
+}
+
+/// How waiting raises priority.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Aging {
+    /// As stored in the database.
+    FromDatabase,
+    /// Not at all.
+    Off,
+    /// By one point for so many seconds.
+    SecondsPerPoint(f64),
+}
+
+impl Layers {
+    /// The worker's settings.
+    pub(crate) fn worker(&self) -> Result<WorkerConfig, ConfigError> {
+        Ok(WorkerConfig {
+            worker_id: self.get("worker.worker_id")?,
+            process_role: self.get("worker.process_role")?,
+            queues: self.get("worker.queues")?,
+            allowed_task_modules: self.get("worker.allowed_task_modules")?,
+            concurrency: self.get("worker.concurrency")?,
+            lease: self.seconds("worker.lease_seconds")?,
+            heartbeat: self.seconds("worker.heartbeat_seconds")?,
+            reclaim_interval: Some(self.seconds("worker.reclaim_interval_seconds")?)
+                .filter(|interval| !interval.is_zero()),
+            poll_min: self.get("worker.poll_min_backoff")?,
+            poll_max: self.get("worker.poll_max_backoff")?,
+            executor_mode: self.word(
+                "worker.executor_mode",
+                &[("pool", ExecutorMode::Pool), ("process", ExecutorMode::Process)],
+            )?,
+            payload_mode: self
+                .word("worker.payload_mode", &[("stdin", PayloadMode::Stdin), ("file", PayloadMode::File)])?,
+            python_bin: self.get("worker.python_bin")?,
+            executor_module: self.get("worker.executor_module")?,
+            exec_timeout: self.get("worker.exec_timeout")?,
+            shutdown_timeout: self.get("worker.shutdown_timeout")?,
+            max_payload_bytes: self.get("worker.max_payload_bytes")?,
+            max_stdout_bytes: self.get("worker.max_stdout_bytes")?,
+            max_stderr_bytes: self.get("worker.max_stderr_bytes")?,
+            aging: match self.get_unless_unset::<f64>("worker.priority_aging_factor")? {
+                None => Aging::FromDatabase,
+                Some(seconds) if seconds > 0.0 => Aging::SecondsPerPoint(seconds),
+                Some(_) => Aging::Off,
+            },
+            logs_dir: self
+                .get_unless_unset::<PathBuf>("worker.logs_dir")?
+                .map(|logs_dir| self.directory.join(logs_dir)),
+        })
+    }
+
+    /// The database, if one is named.
+    pub(crate) fn database(&self) -> Result<Option<DatabaseConfig>, ConfigError> {
+        match self.get_unless_unset("dsn")? {
+            Some(dsn) => Ok(Some(DatabaseConfig { dsn, alias: self.get("database.alias")? })),
+            None => Ok(None),
+        }
+    }
+
+    /// The log's settings.
+    pub(crate) fn log(&self) -> Result<LogConfig, ConfigError> {
+        let formats = [("auto", LogFormat::Auto), ("json", LogFormat::Json), ("text", LogFormat::Text)];
+        Ok(LogConfig { filter: self.get("log.level")?, format: self.word("log.format", &formats)? })
+    }
+}
