@@ -11,8 +11,7 @@ use crate::explain::Origin;
 pub(crate) const NAMES: [&str; 6] =
     ["reproq.yaml", "reproq.yml", "reproq.toml", ".reproq.yaml", ".reproq.yml", ".reproq.toml"];
 
-/// A configuration file that has been read.
-#[derive(Debug)]
+/// A configuration file that has been read. May hold secrets, hence no `Debug`.
 pub(crate) struct ConfigFile {
     pub(crate) path: PathBuf,
     pub(crate) format: Format,

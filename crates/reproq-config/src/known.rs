@@ -12,17 +12,17 @@ use crate::value::Raw;
 
 /// The flags by the option table's spelling; of a repeated one the last counts, empty ones are left out.
 pub(crate) fn known_flags(flags: &[(String, String)]) -> Result<HashMap<&'static str, Raw>, ConfigError> {
-    let names = || options().filter_map(|option| option.flag);
+    let names = || options().filter_map(|spec| spec.flag);
     let mut known = HashMap::new();
     for (written, text) in flags {
         let flag = written.trim_start_matches('-').replace('_', "-");
-        let Some(name) = names().find(|name| *name == flag) else {
+        let Some(spec) = options().find(|spec| spec.flag == Some(&flag)) else {
             return Err(ConfigError::UnknownFlag { suggestion: nearest(&flag, names()), flag });
         };
-        known.insert(name, Raw::Text(text.clone()));
+        let raw = Raw::Text(text.clone());
+        known.insert(spec.flag, Some(raw).filter(|raw| !raw.is_empty(&spec.kind)));
     }
-    known.retain(|_, raw| !raw.is_empty());
-    Ok(known)
+    Ok(known.into_iter().filter_map(|(flag, raw)| Some((flag?, raw?))).collect())
 }
 
 /// The keys of a file with their values; empty ones are left out.
@@ -52,12 +52,12 @@ pub(crate) fn known_keys(file: &ConfigFile) -> Result<HashMap<&'static str, (Raw
             Content::Odd(what) => return Err(odd(spec, origin, what)),
             Content::EmptySection => return Err(odd(spec, origin, "a section")),
         };
-        if seen.insert(known, raw.map(|raw| (raw, origin))).is_some() {
+        let set = raw.filter(|raw| !raw.is_empty(&spec.kind)).map(|raw| (raw, origin));
+        if seen.insert(known, set).is_some() {
             return Err(ConfigError::RepeatedKey { path, line, key });
         }
     }
-    let set = seen.into_iter().filter_map(|(key, value)| Some((key, value?)));
-    Ok(set.filter(|(_, (raw, _))| !raw.is_empty()).collect())
+    Ok(seen.into_iter().filter_map(|(key, set)| Some((key, set?))).collect())
 }
 
 fn odd(spec: &OptionSpec, origin: Origin, what: &str) -> ConfigError {

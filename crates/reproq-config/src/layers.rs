@@ -12,8 +12,7 @@ use crate::resolved::Resolved;
 use crate::setting::Setting;
 use crate::value::{Raw, Value};
 
-/// The layers, put together: one setting per option of the table.
-#[derive(Debug)]
+/// The layers, put together: one setting per option of the table. Holds secrets in clear, hence no `Debug`.
 pub struct Layers {
     pub(crate) settings: Vec<Setting>,
     pub(crate) directory: PathBuf,
@@ -88,7 +87,8 @@ impl Sources<'_> {
         };
         let env = || {
             let name = spec.env?;
-            Some((Raw::Text((self.env)(name)?), Origin::Env(name))).filter(|(raw, _)| !raw.is_empty())
+            Some((Raw::Text((self.env)(name)?), Origin::Env(name)))
+                .filter(|(raw, _)| !raw.is_empty(&spec.kind))
         };
         let file = || spec.keys().find_map(|key| self.file.get(key).cloned());
         let default = || Some((Raw::Text(spec.default?.to_owned()), Origin::Default));

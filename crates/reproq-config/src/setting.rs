@@ -7,8 +7,7 @@ use crate::value::Value;
 const VISIBLE_PASSWORD: &str =
     "the password is visible to every user of the machine on the command line; use DATABASE_URL instead";
 
-/// The value in force of one option, and where it comes from.
-#[derive(Debug)]
+/// The value in force of one option, and where it comes from. May hold a secret, hence no `Debug`.
 pub(crate) struct Setting {
     pub(crate) spec: &'static OptionSpec,
     pub(crate) value: Option<Value>,

@@ -43,8 +43,9 @@ pub(crate) struct Problem {
 
 impl Raw {
     /// Empty texts and lists count as unset.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self, kind: &Kind) -> bool {
         match self {
+            Self::Text(_) if matches!(kind, Kind::List | Kind::Networks) => self.items().is_empty(),
             Self::Text(text) => text.trim().is_empty(),
             Self::List(items) => items.iter().all(|item| item.trim().is_empty()),
             Self::Int(_) | Self::Float(_) | Self::Bool(_) => false,

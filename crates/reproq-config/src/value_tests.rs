@@ -83,9 +83,13 @@ fn addresses_and_networks_are_checked() {
 
 #[test]
 fn blanks_are_empty_and_zero_is_not() {
-    assert!(Raw::Text("  ".to_owned()).is_empty());
-    assert!(Raw::List(vec![]).is_empty() && Raw::List(vec![String::new()]).is_empty());
-    assert!(!Raw::Int(0).is_empty() && !Raw::Bool(false).is_empty());
+    for kind in [Kind::Text, Kind::List] {
+        assert!(Raw::Text("  ".to_owned()).is_empty(&kind));
+        assert!(Raw::List(vec![]).is_empty(&kind) && Raw::List(vec![String::new()]).is_empty(&kind));
+        assert!(!Raw::Int(0).is_empty(&kind) && !Raw::Bool(false).is_empty(&kind));
+    }
+    assert!(Raw::Text(" , ".to_owned()).is_empty(&Kind::List));
+    assert!(!Raw::Text(" , ".to_owned()).is_empty(&Kind::Text));
 }
 
 #[test]

@@ -1,0 +1,163 @@
+//! Which layer wins.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reproq_config::{Aging, ExecutorMode, LogFormat, Origin, PayloadMode, options, worker_options};
+
+use crate::site::{DSN, Site};
+
+#[test]
+fn defaults_start_a_worker() {
+    let resolved = Site::new().load();
+    let worker = resolved.worker();
+    assert_eq!(worker.concurrency, 10);
+    assert_eq!(worker.lease, Duration::from_secs(15));
+    assert_eq!(worker.heartbeat, Duration::from_secs(5));
+    assert_eq!(worker.reclaim_interval, Some(Duration::from_secs(5)));
+    assert_eq!((worker.poll_min, worker.poll_max), (Duration::from_millis(50), Duration::from_secs(1)));
+    assert_eq!(worker.queues, ["default"]);
+    assert_eq!(worker.allowed_task_modules, ["myapp.tasks.", "tasks."]);
+    assert_eq!(worker.executor_mode, ExecutorMode::Pool);
+    assert_eq!(worker.payload_mode, PayloadMode::Stdin);
+    assert_eq!(worker.python_bin, Path::new("python3"));
+    assert_eq!(worker.executor_module, "reproq_django.executor");
+    assert_eq!(worker.exec_timeout, Duration::from_hours(1));
+    assert_eq!(worker.shutdown_timeout, Duration::from_secs(25));
+    assert_eq!(worker.max_payload_bytes, 16_777_216);
+    assert_eq!((worker.max_stdout_bytes, worker.max_stderr_bytes), (262_144, 262_144));
+    assert_eq!(worker.process_role, "worker");
+    assert_eq!(worker.aging, Aging::FromDatabase);
+    assert_eq!(worker.logs_dir, None);
+    assert!(worker.worker_id.ends_with(&format!("-{}", std::process::id())));
+    assert_eq!(resolved.log().filter, "info");
+    assert_eq!(resolved.log().format, LogFormat::Auto);
+    assert_eq!(resolved.warnings(), [""; 0]);
+}
+
+#[test]
+fn each_layer_wins_over_the_one_below() {
+    let site = Site::new();
+    assert_eq!(site.origin("worker.queues"), Origin::Default);
+
+    let site = site.file("reproq.toml", "[worker]\nqueues = ['file']\n");
+    assert_eq!(site.load().worker().queues, ["file"]);
+    let file = Origin::File { path: site.path("reproq.toml"), line: Some(2) };
+    assert_eq!(site.origin("worker.queues"), file);
+
+    let site = site.env("QUEUE_NAMES", "env, more");
+    assert_eq!(site.load().worker().queues, ["env", "more"]);
+    assert_eq!(site.origin("worker.queues"), Origin::Env("QUEUE_NAMES"));
+
+    let site = site.flag("queues", "flag");
+    assert_eq!(site.load().worker().queues, ["flag"]);
+    assert_eq!(site.origin("worker.queues"), Origin::Flag("queues"));
+}
+
+#[test]
+fn the_database_is_named_by_flag_then_env_then_worker_section_then_top() {
+    let site = Site::new().file("reproq.yaml", "dsn: postgres://top\n");
+    assert_eq!(site.host(), "top");
+    let site = site.file("reproq.yaml", "dsn: postgres://top\nworker:\n  dsn: postgres://section\n");
+    assert_eq!(site.host(), "section");
+    let site = site.env("DATABASE_URL", "postgres://env");
+    assert_eq!(site.host(), "env");
+    let site = site.flag("dsn", "postgres://flag");
+    assert_eq!(site.host(), "flag");
+}
+
+#[test]
+fn empty_counts_as_unset_in_every_layer() {
+    let site = Site::new()
+        .file(
+            "reproq.yaml",
+            "dsn: postgres://top\nworker:\n  dsn: ''\n  queues: []\n  logs_dir:\n  worker_id: w\n",
+        )
+        .env("DATABASE_URL", "")
+        .env("WORKER_ID", " ")
+        .env("QUEUE_NAMES", "")
+        .env("REPROQ_CONFIG", "")
+        .flag("dsn", "")
+        .flag("worker-id", "");
+    assert_eq!(site.host(), "top");
+    let resolved = site.load();
+    assert_eq!(resolved.worker().worker_id, "w");
+    assert_eq!(resolved.worker().queues, ["default"]);
+    assert_eq!(resolved.worker().logs_dir, None);
+}
+
+#[test]
+fn a_comma_alone_is_an_empty_list() {
+    assert_eq!(Site::new().flag("queues", ",").load().worker().queues, ["default"]);
+}
+
+#[test]
+fn the_last_of_a_repeated_flag_counts_and_underscores_are_hyphens() {
+    let site = Site::new().flag("concurrency", "3").flag("--lease_seconds", "60").flag("concurrency", "4");
+    assert_eq!(site.load().worker().concurrency, 4);
+    assert_eq!(site.load().worker().lease, Duration::from_mins(1));
+}
+
+#[test]
+fn the_environment_names_of_this_version_are_read() {
+    let site = Site::new()
+        .env("REPROQ_EXECUTOR_MODE", "process")
+        .env("REPROQ_SHUTDOWN_TIMEOUT", "1m30s")
+        .env("REPROQ_PYTHON_BIN", "/venv/bin/python")
+        .env("REPROQ_DB_ALIAS", "jobs")
+        .env("REPROQ_LOG", "debug")
+        .env("REPROQ_CONCURRENCY", "3")
+        .env("PRIORITY_AGING_FACTOR", "0")
+        .env("ALLOWED_TASK_MODULES", "*")
+        .env("DATABASE_URL", DSN)
+        .flag("log-format", "json");
+    let resolved = site.load();
+    let worker = resolved.worker();
+    assert_eq!(worker.executor_mode, ExecutorMode::Process);
+    assert_eq!(worker.shutdown_timeout, Duration::from_secs(90));
+    assert_eq!(worker.python_bin, Path::new("/venv/bin/python"));
+    assert_eq!(worker.concurrency, 3);
+    assert_eq!(worker.aging, Aging::Off);
+    assert_eq!(worker.allowed_task_modules, ["*"]);
+    assert_eq!(resolved.database().unwrap().alias, "jobs");
+    assert_eq!(resolved.log().filter, "debug");
+    assert_eq!(resolved.log().format, LogFormat::Json);
+}
+
+#[test]
+fn relative_paths_belong_to_the_directory() {
+    let site = Site::new().flag("dsn", "app.sqlite3").flag("logs-dir", "logs");
+    assert_eq!(site.host(), site.path("app.sqlite3").display().to_string());
+    assert_eq!(site.load().worker().logs_dir, Some(site.path("logs")));
+}
+
+#[test]
+fn zero_turns_off_what_may_be_off() {
+    let site = Site::new().flag("reclaim-interval-seconds", "0").flag("priority-aging-factor", "-1");
+    assert_eq!(site.load().worker().reclaim_interval, None);
+    assert_eq!(site.load().worker().aging, Aging::Off);
+    let site = Site::new().flag("priority-aging-factor", "2.5");
+    assert_eq!(site.load().worker().aging, Aging::SecondsPerPoint(2.5));
+}
+
+#[test]
+fn every_documented_flag_of_the_worker_is_an_option() {
+    let flags: Vec<&str> = worker_options().filter_map(|option| option.flag).collect();
+    for flag in "config dsn worker-id process-role queues allowed-task-modules concurrency lease-seconds \
+        heartbeat-seconds reclaim-interval-seconds payload-mode priority-aging-factor logs-dir metrics-port \
+        metrics-addr metrics-auth-token metrics-allow-cidrs metrics-auth-limit metrics-auth-window \
+        metrics-auth-max-entries metrics-tls-cert metrics-tls-key metrics-tls-client-ca"
+        .split_whitespace()
+    {
+        assert!(flags.contains(&flag), "{flag}");
+    }
+    let names: Vec<&str> = options().filter_map(|option| option.env).collect();
+    for name in "REPROQ_CONFIG DATABASE_URL WORKER_ID REPROQ_PROCESS_ROLE QUEUE_NAMES ALLOWED_TASK_MODULES \
+        PRIORITY_AGING_FACTOR REPROQ_LOGS_DIR METRICS_ADDR METRICS_AUTH_TOKEN METRICS_ALLOW_CIDRS \
+        METRICS_AUTH_LIMIT METRICS_AUTH_WINDOW METRICS_AUTH_MAX_ENTRIES METRICS_TLS_CERT METRICS_TLS_KEY \
+        METRICS_TLS_CLIENT_CA LOW_MEMORY_MODE REPROQ_MEMORY_LOG_INTERVAL"
+        .split_whitespace()
+    {
+        assert!(names.contains(&name), "{name}");
+    }
+}
