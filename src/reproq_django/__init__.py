@@ -1,13 +1,13 @@
 """Reproq: background tasks for Django on the database the site already has.
 
-``from reproq_django import task`` is Django's ``task`` decorator with Reproq's per-task options (see ``task.py``). It is
+``from reproq_django import task`` is Django's ``task`` decorator with Reproq's per-task options (see ``definition.py``). It is
 resolved on first use, because Django imports this package before its apps are ready.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reproq_django.task import task
+    from reproq_django.definition import task
 
 __all__ = ["__version__", "task"]
 
@@ -16,10 +16,7 @@ __version__ = "0.2.0"
 
 def __getattr__(name: str) -> Any:
     if name == "task":
-        # A plain `from ... import task` would ask this very function for the submodule of that name.
-        from importlib import import_module
+        from reproq_django.definition import task
 
-        decorator = import_module("reproq_django.task").task
-        globals()["task"] = decorator
-        return decorator
+        return task
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,7 +23,7 @@ from reproq_django.checks import check_backend
 from reproq_django.conf import BackendOptions
 from reproq_django.db import parse_result_id
 from reproq_django.spec import RunSpec, build
-from reproq_django.task import ReproqTask, validate_options
+from reproq_django.definition import ReproqTask, validate_options
 
 if TYPE_CHECKING:
     from reproq_django.result import ReproqTaskResult

@@ -7,7 +7,7 @@ reproq.E003 ``reproq_django`` is not in INSTALLED_APPS
 reproq.E004 a queue database is not in DATABASES
 reproq.E005 a queue database is neither PostgreSQL nor SQLite
 reproq.W001 SQLite without ``transaction_mode`` IMMEDIATE
-reproq.W002 the schema is missing or out of date (``check --database``)
+reproq.W002 the schema is out of date (``check --database``)
 reproq.W003 a queue database cannot be reached (``check --database``)
 ========== ==================================================================
 """
@@ -88,8 +88,11 @@ def _check_database(alias: str) -> list[CheckMessage]:
 def check_schema(
     app_configs: Sequence[Any] | None = None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Is the schema of this version there? Django runs it for ``check --database`` and before ``migrate``."""
-    from reproq_django.schema import SCHEMA_VERSION, installed_version
+    """Is the schema the one of this version? For ``check --database``.
+
+    Django runs it before each ``migrate`` too, so a database without any schema is no reason to warn.
+    """
+    from reproq_django.schema import SCHEMA_VERSION, installed_version, is_installed
 
     messages: list[CheckMessage] = []
     for alias in set(databases or ()) & set(queue_aliases()) & set(connections.settings):
@@ -97,13 +100,14 @@ def check_schema(
             continue
         try:
             version = installed_version(connections[alias])
+            missing = version is None and not is_installed(connections[alias])
         except DatabaseError as error:
             messages.append(Warning(f"The queue database {alias!r} cannot be read: {error}", id="reproq.W003"))
             continue
-        if version != SCHEMA_VERSION:
+        if version != SCHEMA_VERSION and not missing:
             messages.append(
                 Warning(
-                    f"The queue database {alias!r} has Reproq's schema {version or 'of no version'}, not {SCHEMA_VERSION}.",
+                    f"The queue database {alias!r} has Reproq's schema {version or 'of the earlier system'}, not {SCHEMA_VERSION}.",
                     hint="Run manage.py migrate" + ("." if alias == "default" else f" --database {alias}."),
                     id="reproq.W002",
                 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.tasks.base import Task
 
-from reproq_django.task import CONCURRENCY_ATTRIBUTE, Key, ReproqTask
+from reproq_django.definition import CONCURRENCY_ATTRIBUTE, Key, ReproqTask
 
 
 def limits_concurrency(key: Key, to: int = 1) -> Callable[[Any], Any]:

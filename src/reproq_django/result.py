@@ -27,7 +27,7 @@ from reproq_django.models import TaskRun
 from reproq_django.serialization import decode_arguments
 from reproq_django.spec import RunSpec
 from reproq_django.status import DJANGO_STATUS, RunStatus
-from reproq_django.task import ReproqTask
+from reproq_django.definition import ReproqTask
 
 _FIRST_POLL_SECONDS: Final = 0.02
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

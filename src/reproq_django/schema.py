@@ -38,6 +38,12 @@ def installed_version(connection: BaseDatabaseWrapper) -> str | None:
     return row[0] if row else None
 
 
+def is_installed(connection: BaseDatabaseWrapper) -> bool:
+    """Whether the database has runs at all, of any version."""
+    with connection.cursor() as cursor:
+        return "task_runs" in connection.introspection.table_names(cursor)
+
+
 def is_current(connection: BaseDatabaseWrapper) -> bool:
     """Whether the database has exactly this version's schema."""
     return installed_version(connection) == SCHEMA_VERSION

@@ -24,7 +24,7 @@ from reproq_django.db import queue_alias
 from reproq_django.errors import UnsupportedArgument
 from reproq_django.serialization import canonical_json, encode
 from reproq_django.status import DEDUP_MODES
-from reproq_django.task import backoff_policy, due, whole_seconds
+from reproq_django.definition import backoff_policy, due, whole_seconds
 
 VERSION: Final = 1
 

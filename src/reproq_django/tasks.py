@@ -7,7 +7,7 @@ import time
 from django.tasks import DEFAULT_TASK_QUEUE_NAME, task_backends
 from django.tasks.base import DEFAULT_TASK_BACKEND_ALIAS
 
-from reproq_django.task import task
+from reproq_django.definition import task
 
 
 def _queue() -> str:

@@ -1,0 +1,152 @@
+"""Tasks for the tests: of the library, and of the real worker (e2e).
+
+A task that must be seen to run appends a line to the file named by REPROQ_WITNESS: O_APPEND, so lines of processes that
+write at the same time do not mix.
+"""
+
+import asyncio
+import os
+import sys
+import time
+
+from reproq_django import task
+from reproq_django.concurrency import limits_concurrency
+
+
+def witness(line: str) -> None:
+    """Append ``line`` to the witness file, if there is one."""
+    path = os.environ.get("REPROQ_WITNESS")
+    if path:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, f"{line}\n".encode())
+        finally:
+            os.close(descriptor)
+
+
+@task
+def noop(*args, **kwargs):
+    """Nothing."""
+
+
+@task
+def add(a, b):
+    return a + b
+
+
+@task
+async def add_async(a, b):
+    await asyncio.sleep(0)
+    return a + b
+
+
+@task
+def echo(value):
+    return value
+
+
+@task
+def mark(number):
+    """Say that it ran."""
+    witness(f"mark {number}")
+    return number
+
+
+@task(takes_context=True)
+def with_context(context, step):
+    context.metadata["step"] = step
+    context.save_metadata()
+    return {"id": context.result_id, "attempt": context.attempt, "queue": context.queue_name}
+
+
+@task(takes_context=True)
+async def with_context_async(context, step):
+    context.metadata["step"] = step
+    await context.asave_metadata()
+    return context.attempt
+
+
+@task(takes_context=True, max_attempts=3, backoff=0.2)
+def flaky(context, succeed_at):
+    """Fail until attempt ``succeed_at``."""
+    witness(f"flaky {context.attempt}")
+    if context.attempt < succeed_at:
+        raise ValueError(f"attempt {context.attempt} fails")
+    return context.attempt
+
+
+@task(max_attempts=1)
+def fail(message="no"):
+    raise ValueError(message)
+
+
+@task(max_attempts=1)
+def returns_non_json():
+    return object()
+
+
+@task(max_attempts=1)
+def exit_hard(code=3):
+    os._exit(code)
+
+
+@task(max_attempts=1)
+def exit_softly(code=3):
+    sys.exit(code)
+
+
+@task
+def print_much(megabytes=10):
+    line = "x" * 1023 + "\n"
+    for _ in range(1024 * megabytes):
+        sys.stdout.write(line)
+    sys.stdout.flush()
+    return megabytes
+
+
+@task(max_attempts=1, timeout=1)
+def sleep_beyond_timeout(seconds=30):
+    time.sleep(seconds)
+
+
+@task
+def sleep_and_mark(number, seconds):
+    """Say that it starts, sleep, say that it ends."""
+    witness(f"start {number}")
+    time.sleep(seconds)
+    witness(f"end {number}")
+    return number
+
+
+@task
+def size_of(text):
+    return len(text)
+
+
+@task
+def owns_the_names(run_after=None, priority=None, lock_key=None):
+    """Its parameters are named like enqueue options, and stay its own."""
+    return [run_after, priority, lock_key]
+
+
+@task(
+    max_attempts=5,
+    timeout=7.5,
+    backoff={"base": 1, "factor": 3},
+    lock_key="the-lock",
+    dedup=True,
+)
+def with_options():
+    """All kinds of options."""
+
+
+@limits_concurrency(lambda account, **_: f"account:{account}", to=2)
+@task
+def limited_above(account):
+    """The decorator above @task."""
+
+
+@task
+@limits_concurrency("everyone")
+def limited_below():
+    """The decorator below @task."""
