@@ -95,6 +95,8 @@ fn an_empty_file_has_no_entries() {
         assert_eq!(read(name, "# nothing here\n").unwrap(), []);
         assert_eq!(read(name, "\u{feff}").unwrap(), []);
     }
+    assert_eq!(lines("a.yaml", "\u{feff}dsn: x"), [("dsn".to_owned(), Some(1))]);
+    assert_eq!(lines("a.toml", "\u{feff}dsn = 'x'"), [("dsn".to_owned(), Some(1))]);
 }
 
 #[test]

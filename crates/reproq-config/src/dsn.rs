@@ -54,8 +54,8 @@ pub enum DsnError {
     /// A URL that does not parse.
     #[error("the URL is not valid ({0})")]
     Url(String),
-    /// A reserved character in the user name or password that cut the URL short.
-    #[error("the user name or password holds a reserved character (one of # / ? @)")]
+    /// A reserved character that cuts a part of the URL short, most often the password.
+    #[error("a part of the URL holds a reserved character (one of # / ? @ :) as it is")]
     Unescaped,
     /// Several hosts in one URL.
     #[error("it names more than one host")]
@@ -78,7 +78,7 @@ impl DsnError {
         match self {
             Self::Unescaped | Self::Url(_) => {
                 "write postgresql://user:password@host:5432/database and percent-encode reserved characters in \
-                 the password (# is %23, / is %2F, ? is %3F, @ is %40, : is %3A)"
+                 its parts (# is %23, / is %2F, ? is %3F, @ is %40, : is %3A)"
             }
             Self::SeveralHosts => "name one host: postgresql://user:password@host:5432/database",
             Self::Memory | Self::NoFile | Self::SqliteParameters => {
@@ -178,8 +178,9 @@ fn is_keyword_form(text: &str) -> bool {
 
 fn postgres(text: &str) -> Result<Dsn, DsnError> {
     let mut url = Url::parse(text).map_err(|problem| DsnError::Url(problem.to_string()))?;
-    let no_user = url.username().is_empty() && url.password().is_none();
-    if url.fragment().is_some() || (no_user && text.contains('@')) {
+    // A raw @ behind the host was meant to end a password; a raw # to be part of something.
+    let stray = |part: &str| part.contains('@');
+    if url.fragment().is_some() || stray(url.path()) || url.query().is_some_and(stray) {
         return Err(DsnError::Unescaped);
     }
     if url.host_str().is_some_and(|host| host.contains(',')) {

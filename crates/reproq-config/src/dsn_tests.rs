@@ -49,10 +49,18 @@ fn the_password_is_masked_in_display_and_debug() {
 
 #[test]
 fn a_reserved_character_in_the_password_is_reported_not_misread() {
-    for text in ["postgres://u:12#4@h/db", "postgres://u:12/4@h/db", "postgres://u:12?4@h/db"] {
+    for text in [
+        "postgres://u:12#4@h/db",
+        "postgres://u:12/4@h/db",
+        "postgres://u:12?4@h/db",
+        "postgres://u@corp:12#4@h/db",
+        "postgres://u@corp:12/4@h/db",
+        "postgres://u:p@h/d#b",
+    ] {
         assert_eq!(Dsn::parse(text), Err(DsnError::Unescaped), "{text}");
     }
     assert!(matches!(Dsn::parse("postgres://u:hunter2#4@h/db"), Err(DsnError::Url(_))));
+    assert!(Dsn::parse("postgres://u%40corp:1%232@h/db?options=-c%20x").is_ok());
     assert!(DsnError::Unescaped.hint().contains("%23"));
 }
 
