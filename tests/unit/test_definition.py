@@ -1,0 +1,92 @@
+import pickle
+from datetime import timedelta
+
+import django
+import pytest
+from django.tasks import task as django_task
+from django.tasks.exceptions import InvalidTask
+from django.utils import timezone
+from testapp import tasks
+
+from reproq_django import task
+from reproq_django.definition import ReproqTask, backoff_policy
+
+
+def plain():
+    """A function to decorate."""
+
+
+def test_both_decorators_make_the_same_task():
+    assert django_task(plain) == task(plain) == task()(plain)
+    assert isinstance(django_task(plain), ReproqTask)
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="Django 6.0's decorator takes no options; ours does")
+def test_djangos_decorator_takes_the_options_on_6_1():
+    assert django_task(max_attempts=2, timeout=5)(plain) == task(max_attempts=2, timeout=5)(plain)
+
+
+def test_unknown_and_static_options_are_refused():
+    with pytest.raises(TypeError, match="unknown option 'max_attempt'"):
+        task(max_attempt=2)
+    with pytest.raises(TypeError, match="run_after"):
+        task(run_after=timezone.now())
+    with pytest.raises(TypeError, match="unknown option 'tries'"):
+        tasks.noop.using(tries=3)
+
+
+def test_other_backends_go_without_the_options(settings):
+    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}}
+    made = task(max_attempts=2)(plain)
+    assert not isinstance(made, ReproqTask)
+
+
+def test_options_survive_using():
+    changed = tasks.with_options.using(priority=5, queue_name="mail", max_attempts=9)
+    assert (changed.max_attempts, changed.timeout, changed.priority, changed.queue_name) == (9, 7.5, 5, "mail")
+
+
+def test_using_takes_a_timedelta():
+    before = timezone.now()
+    assert tasks.noop.using(run_after=timedelta(hours=1)).run_after >= before + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [tasks.noop, tasks.with_options, tasks.limited_above, tasks.with_options.using(priority=4, max_attempts=1)],
+    ids=lambda task: task.name,
+)
+def test_tasks_can_be_pickled(task):
+    assert pickle.loads(pickle.dumps(task)) == task
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_attempts": 0},
+        {"max_attempts": True},
+        {"timeout": 0},
+        {"timeout": timedelta(0)},
+        {"timeout": "5"},
+        {"concurrency_limit": -1},
+        {"concurrency_key": "k"},
+        {"expires_in": timedelta(0)},
+        {"expires_in": 5},
+        {"dedup": "always"},
+        {"backoff": -1},
+        {"backoff": "fast"},
+        {"backoff": {"bse": 1}},
+        {"backoff": {"base": float("inf")}},
+        {"backoff": {"jitter": 1}},
+    ],
+    ids=str,
+)
+def test_options_that_no_run_could_honour_are_refused(options):
+    with pytest.raises(InvalidTask):
+        task(**options)(plain)
+
+
+def test_backoff_policies_are_complete():
+    assert backoff_policy(5) == {"base": 5, "factor": 1, "cap": 5, "jitter": False}
+    assert backoff_policy({"base": 1}) == {"base": 1, "factor": 2, "cap": 3600, "jitter": True}
+    assert backoff_policy(lambda error, attempt: None) is None

@@ -1,0 +1,125 @@
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from django.tasks.exceptions import InvalidTask
+from django.utils import timezone as django_timezone
+from testapp import tasks
+
+from reproq_django.conf import BackendOptions
+from reproq_django.errors import UnsupportedArgument
+from reproq_django.spec import build
+
+
+def spec_of(task, *args, options=None, **kwargs):
+    return build(task, args, kwargs, backend_alias="default", options=options or BackendOptions())
+
+
+def test_one_moment_has_one_spec_in_every_zone():
+    moment = datetime(2030, 1, 2, 12, tzinfo=UTC)
+    elsewhere = moment.astimezone(timezone(timedelta(hours=9)))
+    assert spec_of(tasks.noop, run_after=moment).spec_hash == spec_of(tasks.noop, run_after=elsewhere).spec_hash
+
+
+def test_timedelta_run_after_counts_from_now():
+    before = django_timezone.now()
+    run_after = spec_of(tasks.noop, run_after=timedelta(hours=1)).run_after
+    assert before + timedelta(hours=1) <= run_after <= django_timezone.now() + timedelta(hours=1)
+
+
+def test_enqueue_options_stay_out_of_the_kwargs():
+    spec = spec_of(tasks.noop, 1, lock_key="L", priority=3, concurrency_key="c", concurrency_limit=2, x=1)
+    assert spec.kwargs == {"x": 1}
+    assert (spec.lock_key, spec.priority, spec.concurrency_key, spec.concurrency_limit) == ("L", 3, "c", 2)
+    assert json.loads(spec.spec_json)["kwargs"] == {"x": 1}
+
+
+def test_parameters_that_the_function_declares_are_its_own():
+    spec = spec_of(tasks.owns_the_names, run_after="soon", priority="high", lock_key="mine")
+    assert spec.kwargs == {"run_after": "soon", "priority": "high", "lock_key": "mine"}
+    assert (spec.run_after, spec.priority, spec.lock_key) == (None, 0, None)
+
+
+def test_concurrency_key_may_be_computed_from_the_arguments():
+    spec = spec_of(tasks.noop, 7, concurrency_key=lambda first, **_: f"n:{first}", concurrency_limit=1)
+    assert spec.concurrency_key == "n:7"
+
+
+@pytest.mark.parametrize("call", [(), (1, 2, 3)])
+def test_arguments_that_do_not_fit_raise_at_once(call):
+    with pytest.raises(TypeError, match=r"testapp\.tasks\.add: "):
+        spec_of(tasks.add, *call)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'c'"):
+        spec_of(tasks.add, 1, 2, c=3)
+
+
+def test_the_context_is_not_an_argument_to_give():
+    assert spec_of(tasks.with_context, 5).args == [5]
+    with pytest.raises(TypeError):
+        spec_of(tasks.with_context)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"run_after": datetime(2030, 1, 1)},  # noqa: DTZ001
+        {"run_after": "2030-01-01"},
+        {"priority": 2**31},
+        {"priority": 1.5},
+        {"concurrency_limit": -1},
+        {"lock_key": 5},
+        {"lock_key": "a\0b"},
+        {"lock_key": "\ud800"},
+    ],
+    ids=ascii,
+)
+def test_enqueue_options_that_cannot_be_honoured_are_refused(options):
+    with pytest.raises(InvalidTask):
+        spec_of(tasks.noop, **options)
+
+
+def test_naive_run_after_is_local_time_without_use_tz(settings):
+    settings.USE_TZ = False
+    assert spec_of(tasks.noop, run_after=datetime(2030, 1, 1, 1)).run_after == datetime(2030, 1, 1, tzinfo=UTC)  # noqa: DTZ001
+
+
+def test_task_options_reach_the_spec():
+    spec = spec_of(tasks.with_options)
+    assert json.loads(spec.spec_json)["exec"] == {
+        "max_attempts": 5,
+        "timeout_seconds": 8,
+        "backoff": {"base": 1, "factor": 3, "cap": 3600, "jitter": True},
+    }
+    assert (spec.max_attempts, spec.timeout_seconds, spec.lock_key, spec.dedup) == (5, 8, "the-lock", 2)
+
+
+def test_a_callable_backoff_stays_out_of_the_spec():
+    task = tasks.noop.using(backoff=lambda error, attempt: 1.0)
+    assert spec_of(task).spec_hash == spec_of(tasks.noop).spec_hash
+
+
+@pytest.mark.parametrize(("active", "column"), [(True, 2), ("ready", 1), (False, 0)])
+def test_dedup_modes(active, column):
+    assert spec_of(tasks.noop, options=BackendOptions(dedup_active=active)).dedup == column
+
+
+def test_large_arguments_up_to_the_limit():
+    five_megabytes = "x" * 5_000_000
+    assert len(spec_of(tasks.size_of, five_megabytes).spec_json) > 5_000_000
+    with pytest.raises(UnsupportedArgument, match="MAX_ARGUMENT_BYTES = 1,000,000"):
+        spec_of(tasks.size_of, five_megabytes, options=BackendOptions(max_argument_bytes=1_000_000))
+
+
+def test_data_that_refers_to_itself_is_refused():
+    loop = []
+    loop.append(loop)
+    with pytest.raises(UnsupportedArgument, match="refer to themselves"):
+        spec_of(tasks.echo, loop)
+    with pytest.raises(UnsupportedArgument, match="refer to themselves"):
+        spec_of(tasks.echo, value=loop)
+
+
+def test_limits_concurrency_works_above_and_below_task():
+    above, below = spec_of(tasks.limited_above, 7), spec_of(tasks.limited_below)
+    assert (above.concurrency_key, above.concurrency_limit) == ("account:7", 2)
+    assert (below.concurrency_key, below.concurrency_limit) == ("everyone", 1)
