@@ -1,0 +1,140 @@
+"""Who watches an attempt: Django's signals, and the task itself through its context.
+
+Building Django's ``TaskResult`` and sending its signals takes most of the time of a short task. When nobody but Django's
+own logging listens and the task takes no context, the same lines are logged without any of it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from django.dispatch import Signal
+from django.tasks import Task, TaskResultStatus, task_backends
+from django.tasks import signals as task_signals
+from django.tasks.backends.base import BaseTaskBackend
+from django.tasks.base import TaskError
+from django.tasks.exceptions import InvalidTaskBackend
+from django.utils import timezone
+
+from reproq_django.context import ReproqTaskContext
+from reproq_django.execution import envelope
+from reproq_django.result import ReproqTaskResult
+from reproq_django.status import DJANGO_STATUS, RunStatus
+
+logger = logging.getLogger("reproq_django.execution")
+_django_logger = task_signals.logger
+_LINE = "Task id=%s path=%s state=%s"
+
+
+def watch(
+    run: dict[str, Any], task: Task, alias: str, args: list[Any], kwargs: dict[str, Any]
+) -> Unwatched | Watched:
+    """Return what has to be told about the course of this attempt. ``alias`` is the database of the run."""
+    if task.takes_context or not _only_django_listens():
+        return Watched(run, task, alias, args, kwargs)
+    return Unwatched(run, task)
+
+
+def _only_django_listens() -> bool:
+    return _sole_receiver(task_signals.task_started, task_signals.log_task_started) and _sole_receiver(
+        task_signals.task_finished, task_signals.log_task_finished
+    )
+
+
+def _sole_receiver(signal: Signal, own: Any) -> bool:
+    # Django keys a receiver by its id and its sender's; a dead weak reference only costs us the short way.
+    return [entry[0][0] for entry in signal.receivers] == [id(own)]
+
+
+class Unwatched:
+    """Nobody looks: log what Django's own receivers would."""
+
+    context = None
+
+    def __init__(self, run: dict[str, Any], task: Task) -> None:
+        self._run = run
+        self._task = task
+
+    def started(self) -> None:
+        if _django_logger.isEnabledFor(logging.INFO):
+            self._log(logging.INFO, TaskResultStatus.RUNNING)
+
+    def succeeded(self, value: Any) -> None:
+        if _django_logger.isEnabledFor(logging.INFO):
+            self._log(logging.INFO, TaskResultStatus.SUCCESSFUL)
+
+    def failed(self, error: BaseException) -> None:
+        self._log(logging.ERROR, TaskResultStatus.FAILED, error)
+
+    def changed_metadata(self) -> dict[str, Any] | None:
+        return None
+
+    def _log(self, level: int, status: TaskResultStatus, error: BaseException | None = None) -> None:
+        path = self._task.module_path
+        try:
+            _django_logger.log(level, _LINE, self._run["result_id"], path, status, exc_info=error)
+        except Exception:  # noqa: BLE001 - a site's log handler may raise anything; it never fails a task
+            logger.exception("logging the course of %s failed", path)
+
+
+class Watched:
+    """Signals go out, and a task that takes it gets its context."""
+
+    def __init__(self, run: dict[str, Any], task: Task, alias: str, args: list[Any], kwargs: dict[str, Any]) -> None:
+        self._sender = type(_backend_of(run, task))
+        self._result = ReproqTaskResult.running(task=task, frame=run, alias=alias, args=args, kwargs=kwargs)
+        self._metadata = self._result.metadata
+        self._metadata_before = _as_text(self._metadata)
+        self.context = (
+            ReproqTaskContext(
+                task_result=self._result,
+                epoch=run.get("epoch"),
+                attempt_number=run["attempt"],
+                metadata=self._metadata,
+            )
+            if task.takes_context
+            else None
+        )
+
+    def started(self) -> None:
+        self._send(task_signals.task_started)
+
+    def succeeded(self, value: Any) -> None:
+        self._end(RunStatus.SUCCESSFUL, _return_value=value)
+
+    def failed(self, error: BaseException) -> None:
+        entry = TaskError(exception_class_path=envelope.class_path(error), traceback=envelope.traceback_of(error))
+        # FAILED as for Django, though the worker may decide to try again: this attempt has failed.
+        self._end(RunStatus.FAILED, errors=[*self._result.errors, entry])
+
+    def changed_metadata(self) -> dict[str, Any] | None:
+        """The task's metadata if this attempt changed it."""
+        return self._metadata if _as_text(self._metadata) != self._metadata_before else None
+
+    def _end(self, status: RunStatus, **values: Any) -> None:
+        values |= {"status": DJANGO_STATUS[status], "raw_status": status.value, "finished_at": timezone.now()}
+        for name, value in values.items():
+            # The dataclass is frozen for its readers; Django's own backends write to it the same way.
+            object.__setattr__(self._result, name, value)
+        self._send(task_signals.task_finished)
+
+    def _send(self, signal: Signal) -> None:
+        try:
+            signal.send_robust(sender=self._sender, task_result=self._result)
+        except BaseException:  # noqa: BLE001 - Django stops at Exception; a receiver never fails a task
+            logger.exception("a receiver of a task signal failed")
+
+
+def _backend_of(run: dict[str, Any], task: Task) -> BaseTaskBackend:
+    """The backend that enqueued the run; the task's own when its alias is gone from the settings."""
+    try:
+        return task_backends[run.get("backend_alias") or task.backend]
+    except InvalidTaskBackend:
+        return task.get_backend()
+
+
+def _as_text(metadata: dict[str, Any]) -> str:
+    """A copy to compare with, which a later change in place cannot reach."""
+    return json.dumps(metadata, default=repr, sort_keys=False, skipkeys=True)

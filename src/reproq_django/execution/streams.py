@@ -1,0 +1,40 @@
+"""Where the protocol and the task's own output go in mode ``process``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def claim_stdout() -> int:
+    """Keep the original stdout for the envelope and send everything else that writes to stdout to stderr.
+
+    The redirect is made on descriptors, because a task prints in more ways than ``sys.stdout``: C code and
+    subprocesses write to descriptor 1. The private copy is not inheritable, so no subprocess holds it open.
+
+    Returns:
+        The descriptor to write the envelope to.
+    """
+    private = os.dup(1)
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    return private
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of ``data``; an ``OSError`` means that the reader is gone."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def flush() -> None:
+    """Push out what the task printed, so that it stands in the log before the attempt's end.
+
+    The streams are the task's to break: one that it closed, or whose reader is gone, is no reason to fail.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue

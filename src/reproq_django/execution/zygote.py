@@ -1,0 +1,195 @@
+"""The zygote: imports the site once, then forks a warm child whenever the worker asks for one.
+
+It opens no database connection, starts no thread and runs no task. Its only friend is the control socket, an
+``AF_UNIX`` ``SOCK_SEQPACKET`` pair of which the worker holds the other end; packets are listed in
+``contracts/executor.md``. When that end closes, however it came to that, every child dies with the zygote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import platform
+import selectors
+import signal
+import socket
+import sys
+import traceback
+import warnings
+from typing import Any, NoReturn
+
+from reproq_django.execution import site, streams
+
+#: Requests are small; a packet of this size would already be a mistake.
+MAX_PACKET_BYTES = 64 * 1024
+#: The kernel limits a packet by the socket's send buffer; a traceback has to fit.
+MAX_TRACEBACK_CHARACTERS = 32 * 1024
+
+
+def serve(control_fd: int) -> int:
+    """Run the zygote on ``control_fd`` until the worker closes its end; returns the exit code."""
+    control = socket.socket(fileno=control_fd)
+    control.setblocking(True)
+    control.set_inheritable(False)
+    try:
+        facts = _load()
+    except BaseException as error:  # whatever a site can raise while it is imported has to reach the operator
+        text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARACTERS:]
+        message = f"{type(error).__name__}: {error}"[:1000]
+        with contextlib.suppress(OSError):
+            _send(control, {"type": "failed", "message": message, "traceback": text})
+        return 1
+    zygote = _Zygote(control)
+    try:
+        _send(control, facts)
+        zygote.loop()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the worker died while we were talking to it: the same end as a closed socket
+    finally:
+        zygote.kill_children()
+    return 0
+
+
+def _load() -> dict[str, Any]:
+    """Import the site and get ready to fork; returns the ``ready`` packet."""
+    site.load()
+    import django
+
+    # Imported now that models can be; the children find it all in memory.
+    import reproq_django
+    from reproq_django.execution import child  # noqa: F401
+
+    # What is alive now is shared by all children: out of the collector's sight, its pages stay unwritten and shared.
+    gc.collect()
+    gc.freeze()
+    # A site that starts threads while it is imported is warned about once by ``site.load``, not at each fork.
+    warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
+    return {
+        "type": "ready",
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "django": django.get_version(),
+        "version": reproq_django.__version__,
+    }
+
+
+def _send(control: socket.socket, packet: dict[str, Any]) -> None:
+    control.send(json.dumps(packet, separators=(",", ":")).encode("ascii"))
+
+
+class _Zygote:
+    """The loop and what it knows: the control socket and the living children."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.children: set[int] = set()
+        self.wake_read, self.wake_write = os.pipe()
+        os.set_blocking(self.wake_read, False)
+        os.set_blocking(self.wake_write, False)
+        signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+        # A handler has to exist, or the kernel's default leaves nothing for the wakeup descriptor. Stopping is the
+        # worker's decision alone: a terminal or service manager that signals the whole group must not cut a drain short.
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, _only_wake)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(control, selectors.EVENT_READ)
+        self.selector.register(self.wake_read, selectors.EVENT_READ)
+
+    def loop(self) -> None:
+        """Answer the worker and report dead children until the worker's end closes."""
+        while True:
+            for key, _ in self.selector.select():
+                if key.fileobj is self.control:
+                    if not self.answer():
+                        return
+                else:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(self.wake_read, 4096)
+                    self.reap()
+
+    def answer(self) -> bool:
+        """Take one packet; ``False`` when the worker is gone."""
+        data, descriptors, flags, _ = socket.recv_fds(self.control, MAX_PACKET_BYTES, 8)
+        try:
+            if not data:
+                return False
+            request = json.loads(data)
+            if request.get("type") == "fork":
+                self.fork(request["token"], descriptors, cut_short=bool(flags & socket.MSG_CTRUNC))
+            return True
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def fork(self, token: int, descriptors: list[int], *, cut_short: bool) -> None:
+        """Fork one child that owns the three ``descriptors``: stream, stdout, stderr."""
+        if cut_short or len(descriptors) != 3:
+            message = f"a fork needs three descriptors, {len(descriptors)} arrived"
+            _send(self.control, {"type": "fork_failed", "token": token, "message": message})
+            return
+        streams.flush()
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _send(self.control, {"type": "fork_failed", "token": token, "message": str(error)})
+            return
+        if pid == 0:
+            self.become_child(parent, descriptors)
+        self.children.add(pid)
+        _send(self.control, {"type": "forked", "token": token, "pid": pid})
+
+    def become_child(self, parent: int, descriptors: list[int]) -> NoReturn:
+        """The first moments of a child: let go of all that is the zygote's, then work until the stream ends."""
+        code = 70  # EX_SOFTWARE: nothing below was expected to raise
+        try:
+            from reproq_django.execution import child
+
+            signal.set_wakeup_fd(-1)
+            self.selector.close()
+            self.control.close()
+            os.close(self.wake_read)
+            os.close(self.wake_write)
+            code = child.main(parent, *descriptors)
+        except BaseException:  # a child must never return into the zygote's loop
+            traceback.print_exc()
+        finally:
+            streams.flush()
+            os._exit(code)
+
+    def reap(self) -> None:
+        """Report each child that ended. Only our own are waited for: a site may keep subprocesses of its own."""
+        for pid in tuple(self.children):
+            try:
+                ended, status, usage = os.wait4(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended, status, usage = pid, 0, None
+            if ended == 0:
+                continue
+            self.children.discard(pid)
+            _send(
+                self.control,
+                {"type": "exited", "pid": pid, "status": status, "max_rss_kib": _rss_kib(usage)},
+            )
+
+    def kill_children(self) -> None:
+        """Kill the process group of every child; each leads its own."""
+        for pid in self.children:
+            # Just after the fork the child may not lead a group yet.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def _rss_kib(usage: Any) -> int:
+    if usage is None:
+        return 0
+    # macOS counts bytes where Linux counts KiB.
+    return int(usage.ru_maxrss) // 1024 if sys.platform == "darwin" else int(usage.ru_maxrss)
+
+
+def _only_wake(number: int, frame: object) -> None:
+    """Do nothing: the wakeup descriptor has already told the loop."""
