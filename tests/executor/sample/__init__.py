@@ -1,0 +1,1 @@
+"""A site for the executor's tests: they start it in processes of its own."""
