@@ -1,0 +1,22 @@
+"""``python -m reproq_django``: the worker binary, for environments whose scripts are not on ``PATH``."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from reproq_django.binary import BinaryError, find
+
+
+def main() -> int:
+    """Replace this process by the binary, with the same arguments."""
+    try:
+        path = str(find())
+    except BinaryError as error:
+        print(error, file=sys.stderr)
+        return 1
+    os.execv(path, [path, *sys.argv[1:]])  # noqa: S606 - this is what the module is for
+
+
+if __name__ == "__main__":
+    sys.exit(main())

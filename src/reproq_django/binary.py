@@ -1,0 +1,127 @@
+"""Finding the worker binary. Python never does its work, it only starts it.
+
+Places, in order: ``settings.REPROQ_WORKER_BIN`` or the environment variable of that name, ``./.reproq/bin/reproq``
+(where ``manage.py reproq install`` puts it), the wheel (inside the package or among the environment's scripts), ``PATH``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from reproq_django import __version__
+
+NAME = "reproq.exe" if sys.platform == "win32" else "reproq"
+OVERRIDE = "REPROQ_WORKER_BIN"
+INSTALLED = Path(".reproq", "bin", NAME)
+VERSION_PREFIX = "reproq-worker version "
+VERSION_TIMEOUT_SECONDS = 10
+
+
+class BinaryError(Exception):
+    """The worker binary cannot be used; the message says what was tried and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place to look: the file and why we look there."""
+
+    path: Path
+    reason: str
+
+
+def installed_path() -> Path:
+    """Where ``install`` puts the binary: below the working directory of ``manage.py``."""
+    return Path.cwd() / INSTALLED
+
+
+def places() -> Iterator[Place]:
+    """Every place to look, best first. An override is the only place: falling back from it would hide a mistake."""
+    override = _override()
+    if override:
+        # A bare name means a program on PATH, as it does in a shell.
+        found = shutil.which(override) if os.sep not in override else None
+        yield Place(Path(found or override).expanduser(), OVERRIDE)
+        return
+    yield Place(installed_path(), "reproq install")
+    yield Place(Path(__file__).parent / "bin" / NAME, "the package")
+    scripts = dict.fromkeys([sysconfig.get_path("scripts"), str(Path(sys.executable).parent), _user_scripts()])
+    for folder in scripts:
+        if folder:
+            yield Place(Path(folder) / NAME, "the environment's scripts")
+    on_path = shutil.which(NAME)
+    if on_path:
+        yield Place(Path(on_path), "PATH")
+
+
+def find() -> Path:
+    """Return the binary.
+
+    Raises:
+        BinaryError: it is nowhere.
+    """
+    tried = []
+    for place in places():
+        if place.path.is_file() and os.access(place.path, os.X_OK):
+            return place.path
+        tried.append(f"  {place.path} ({place.reason})")
+    if not _override():
+        tried.append(f"  {NAME} on PATH")
+    raise BinaryError(
+        "the reproq binary was not found. Tried:\n"
+        + "\n".join(tried)
+        + f"\nInstall the wheel for this platform, run `manage.py reproq install`, or set {OVERRIDE} to the binary."
+    )
+
+
+def find_matching() -> Path:
+    """Return the binary after checking that it is of this package's version.
+
+    Raises:
+        BinaryError: it is nowhere, cannot be run, or is of another version.
+    """
+    path = find()
+    found = version_of(path)
+    if found != __version__:
+        raise BinaryError(
+            f"{path} is version {found}, but reproq-django is {__version__}. Remove it if it is a leftover, "
+            "run `manage.py reproq install --force`, or install the reproq-django of that version."
+        )
+    return path
+
+
+def version_of(path: Path) -> str:
+    """Ask a binary for its version.
+
+    Raises:
+        BinaryError: it cannot be run, or does not answer like Reproq's.
+    """
+    try:
+        answer = subprocess.run(
+            [path, "version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BinaryError(f"{path} cannot be run: {error}") from error
+    line = answer.stdout.strip()
+    if answer.returncode != 0 or not line.startswith(VERSION_PREFIX):
+        said = (line or answer.stderr.strip() or "nothing").splitlines()[0]
+        raise BinaryError(f"{path} is not the reproq binary: `version` exited with {answer.returncode} and said: {said}")
+    return line.removeprefix(VERSION_PREFIX).strip()
+
+
+def _override() -> str:
+    from django.conf import settings
+
+    value = getattr(settings, OVERRIDE, None) if settings.configured else None
+    return str(value or os.environ.get(OVERRIDE) or "")
+
+
+def _user_scripts() -> str | None:
+    scheme = sysconfig.get_preferred_scheme("user")
+    return sysconfig.get_path("scripts", scheme)

@@ -1,0 +1,77 @@
+"""``manage.py reproq <subcommand>``: parses and delegates to ``reproq_django.cli``, one module per subcommand."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, ClassVar
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from reproq_django.cli import check, config, init, install, migrate_worker, stats, status, worker
+from reproq_django.cli.delegate import called_from_command_line
+
+#: In the order in which a newcomer meets them.
+SUBCOMMANDS = {
+    "init": init,
+    "install": install,
+    "worker": worker,
+    "migrate-worker": migrate_worker,
+    "check": check,
+    "status": status,
+    "stats": stats,
+    "config": config,
+}
+
+
+class Command(BaseCommand):
+    """Finds the subcommand's module and runs it."""
+
+    help = "Runs and sets up Reproq's workers. Each subcommand has its own --help."
+    # `init` has to work in a site that is not ready yet; `check` runs the checks itself.
+    requires_system_checks: ClassVar[list[str]] = []
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """The usual parser, but one that hands unknown flags to subcommands that pass them to the binary."""
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        parser.__class__ = _PassingParser
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """One subparser per module; Django's own options work before and after the subcommand."""
+        subparsers = parser.add_subparsers(dest="subcommand", metavar="subcommand", required=True)
+        for name, module in SUBCOMMANDS.items():
+            subparser = subparsers.add_parser(
+                name, help=module.HELP, description=module.HELP, parents=[_django_options()], allow_abbrev=False
+            )
+            module.add_arguments(subparser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the subcommand; its exit code, when it is not 0, becomes a CommandError with that code."""
+        module = SUBCOMMANDS[options["subcommand"]]
+        with called_from_command_line(getattr(self, "_called_from_command_line", False)):
+            code = module.run(self, options)
+        if code:
+            raise CommandError(f"reproq {options['subcommand']} ended with exit code {code}", returncode=code)
+
+
+class _PassingParser(CommandParser):
+    """A parser whose result has what it did not know as ``flags``, where the subcommand takes that."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        options, flags = self.parse_known_args(args, namespace)
+        module = SUBCOMMANDS[options.subcommand]
+        if flags and not getattr(module, "PASSES_FLAGS", False):
+            self.error(f"unrecognized arguments: {' '.join(flags)}")
+        options.flags = flags
+        return options
+
+
+def _django_options() -> argparse.ArgumentParser:
+    """Django's options for the place after the subcommand, where people write them; SUPPRESS keeps an earlier value."""
+    parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    for name in ("--settings", "--pythonpath"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    parser.add_argument("-v", "--verbosity", type=int, choices=[0, 1, 2, 3], help=argparse.SUPPRESS)
+    for name in ("--traceback", "--no-color", "--force-color", "--skip-checks"):
+        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
+    return parser
