@@ -1,0 +1,205 @@
+"""The one INSERT, on both databases."""
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from django.db import connections, transaction
+from django.utils import timezone
+from testapp import tasks
+
+from reproq_django import enqueue
+from reproq_django.conf import BackendOptions
+from reproq_django.enqueue import Inserted, insert_runs
+from reproq_django.models import TaskRun, Worker
+from reproq_django.spec import build
+from reproq_django.status import Dedup, RunStatus
+
+pytestmark = pytest.mark.django_db(databases=["default", "postgres"])
+committed = pytest.mark.django_db(databases=["default", "postgres"], transaction=True)
+
+
+def spec_of(task, *args, dedup=None, **kwargs):
+    spec = build(task, args, kwargs, backend_alias="default", options=BackendOptions())
+    return spec if dedup is None else replace(spec, dedup=dedup)
+
+
+def test_the_row_says_what_the_spec_says(alias):
+    spec = spec_of(
+        tasks.noop, "žluť ☃ \0", 1e20, run_after=datetime(2030, 1, 2, tzinfo=UTC), priority=5, lock_key="L",
+        concurrency_key="c", concurrency_limit=2,
+    )  # fmt: skip
+    (row,) = insert_runs(alias, [spec])
+    run = TaskRun.objects.using(alias).get(result_id=row.result_id)
+    for name in ("queue_name", "priority", "run_after", "spec_hash", "task_path", "max_attempts", "timeout_seconds"):
+        assert getattr(run, name) == getattr(spec, name)
+    assert (run.lock_key, run.concurrency_key, run.concurrency_limit, run.dedup) == ("L", "c", 2, Dedup.READY)
+    assert (run.status, run.backend_alias, run.attempts, run.errors_json, run.metadata_json) == ("READY", "default", 0, [], {})
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT CAST(spec_json AS TEXT) FROM task_runs")
+        assert cursor.fetchall() == [(spec.spec_json,)]
+
+
+def test_enqueued_at_is_the_databases_clock(alias):
+    before = timezone.now() - timedelta(milliseconds=2)
+    (row,) = insert_runs(alias, [spec_of(tasks.noop)])
+    assert before <= row.enqueued_at <= timezone.now() + timedelta(milliseconds=2)
+    assert TaskRun.objects.using(alias).get().enqueued_at == row.enqueued_at
+
+
+def test_the_trigger_assigns_the_lane(alias):
+    later = timezone.now() + timedelta(hours=1)
+    specs = [spec_of(tasks.noop), spec_of(tasks.noop, run_after=later), spec_of(tasks.noop, lock_key="L")]
+    insert_runs(alias, specs)
+    runs = TaskRun.objects.using(alias).order_by("result_id")
+    assert [run.gate for run in runs] == [0, 1, 2]
+    assert runs[1].claim_key - runs[0].claim_key == pytest.approx(3600e6, abs=5e6)
+
+
+def test_expires_in_counts_from_the_insert(alias):
+    (row,) = insert_runs(alias, [spec_of(tasks.noop.using(expires_in=timedelta(seconds=90.5)))])
+    run = TaskRun.objects.using(alias).get()
+    assert run.expires_at - row.enqueued_at == timedelta(seconds=90.5)
+
+
+@pytest.mark.parametrize("mode", [Dedup.READY, Dedup.ACTIVE])
+def test_a_twin_stands_for_the_new_run(alias, mode):
+    (first,) = insert_runs(alias, [spec_of(tasks.noop, 1, dedup=mode)])
+    other, twin = insert_runs(alias, [spec_of(tasks.noop, 2, dedup=mode), spec_of(tasks.noop, 1, dedup=mode)])
+    assert isinstance(other, Inserted)
+    assert twin.result_id == first.result_id
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "is_twin"),
+    [
+        (Dedup.READY, RunStatus.READY, True),
+        (Dedup.READY, RunStatus.WAITING, True),
+        (Dedup.READY, RunStatus.RUNNING, False),
+        (Dedup.ACTIVE, RunStatus.RUNNING, True),
+        (Dedup.ACTIVE, RunStatus.WAITING, True),
+        (Dedup.ACTIVE, RunStatus.SUCCESSFUL, False),
+        (Dedup.NONE, RunStatus.READY, False),
+    ],
+)
+def test_which_states_count_as_twins(alias, mode, status, is_twin):
+    insert_runs(alias, [spec_of(tasks.noop, dedup=mode)])
+    TaskRun.objects.using(alias).update(status=status)
+    (answer,) = insert_runs(alias, [spec_of(tasks.noop, dedup=mode)])
+    assert isinstance(answer, TaskRun) is is_twin
+
+
+def test_duplicates_within_a_batch(alias):
+    first, second, third = insert_runs(alias, [spec_of(tasks.noop, 1), spec_of(tasks.noop, 2), spec_of(tasks.noop, 1)])
+    assert {type(first), type(second)} == {Inserted}
+    assert third.result_id == first.result_id
+
+
+def test_many_rows_keep_input_order(alias):
+    specs = [spec_of(tasks.noop, number % 2400) for number in range(2500)]
+    rows = insert_runs(alias, specs)
+    numbers = [row.result_id for row in rows]
+    assert numbers[:2400] == sorted(numbers[:2400])
+    assert numbers[2400:] == numbers[:100]
+    stored = dict(TaskRun.objects.using(alias).values_list("result_id", "spec_json__args__0"))
+    assert [stored[number] for number in numbers] == [number % 2400 for number in range(2500)]
+
+
+def test_a_batch_is_cut_by_size_as_well(monkeypatch):
+    monkeypatch.setattr(enqueue, "MAX_TEXT", 1000)
+    specs = [spec_of(tasks.noop, "x" * size) for size in (10, 10, 5000, 10)]
+    assert list(enqueue._chunks(specs)) == [range(0, 2), range(2, 3), range(3, 4)]
+
+
+@committed
+def test_a_failing_chunk_stores_nothing(alias):
+    good = [spec_of(tasks.noop, number) for number in range(1500)]
+    bad = replace(spec_of(tasks.noop, "bad"), spec_json="no json")
+    with pytest.raises(Exception, match=r"(?i)json"):
+        insert_runs(alias, [*good, bad])
+    assert not TaskRun.objects.using(alias).exists()
+
+
+@committed
+def test_an_enqueue_vanishes_with_the_transaction(alias):
+    with pytest.raises(ZeroDivisionError), transaction.atomic(using=alias):
+        insert_runs(alias, [spec_of(tasks.noop)])
+        raise ZeroDivisionError
+    assert not TaskRun.objects.using(alias).exists()
+
+
+@committed
+def test_a_duplicate_leaves_the_callers_transaction_usable(alias):
+    with transaction.atomic(using=alias):
+        insert_runs(alias, [spec_of(tasks.noop)])
+        insert_runs(alias, [spec_of(tasks.noop)])
+        insert_runs(alias, [spec_of(tasks.noop, 2)])
+    assert TaskRun.objects.using(alias).count() == 2
+
+
+def test_a_twin_that_ends_meanwhile_makes_room(alias, monkeypatch):
+    insert_runs(alias, [spec_of(tasks.noop)])
+    look, looks = enqueue._twins, []
+
+    def too_late(*arguments):
+        looks.append(TaskRun.objects.using(alias).filter(status="READY").update(status="RUNNING"))
+        return look(*arguments)
+
+    monkeypatch.setattr(enqueue, "_twins", too_late)
+    (answer,) = insert_runs(alias, [spec_of(tasks.noop)])
+    assert isinstance(answer, Inserted)
+    assert looks == [1]
+
+
+def test_twins_that_come_and_go_cannot_lose_a_run(alias, monkeypatch):
+    (first,) = insert_runs(alias, [spec_of(tasks.noop)])
+    monkeypatch.setattr(enqueue, "_twins", lambda *_: {})
+    (answer,) = insert_runs(alias, [spec_of(tasks.noop)])
+    assert answer.result_id != first.result_id
+
+
+@committed
+def test_a_race_of_equal_enqueues_makes_one_run(alias):
+    start = threading.Barrier(6)
+    answers = []
+
+    def enqueue_it():
+        try:
+            start.wait()
+            answers.extend(insert_runs(alias, [spec_of(tasks.noop, number) for number in range(20)]))
+        finally:
+            connections[alias].close()
+
+    threads = [threading.Thread(target=enqueue_it) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 120
+    assert TaskRun.objects.using(alias).count() == 20
+    assert sum(isinstance(answer, Inserted) for answer in answers) == 20
+
+
+@committed
+@pytest.mark.parametrize(("wants_wake", "age", "heard"), [(True, 0, ["mail"]), (False, 0, []), (True, 60, [])])
+def test_postgres_wakes_workers_that_sleep(settings, postgres_cluster, wants_wake, age, heard):
+    settings.REPROQ_DEFAULT_DB_ALIAS = "postgres"
+    Worker.objects.using("postgres").create(
+        worker_id="w", hostname="h", concurrency=1, wants_wake=wants_wake, last_seen_at=timezone.now() - timedelta(seconds=age)
+    )
+    with psycopg.connect(postgres_cluster.dsn("test_reproq"), autocommit=True) as listener:
+        listener.execute("LISTEN reproq_wake")
+        insert_runs("postgres", [spec_of(tasks.noop.using(queue_name="mail"), number) for number in range(3)])
+        # A duplicate is no reason to wake anyone.
+        insert_runs("postgres", [spec_of(tasks.noop.using(queue_name="mail"), 1)])
+        # Notifications arrive in commit order, so this one proves that nothing else is on its way.
+        with connections["postgres"].cursor() as cursor:
+            cursor.execute("SELECT pg_notify('reproq_wake', 'end of test')")
+        got = []
+        for notification in listener.notifies(timeout=10):
+            if notification.payload == "end of test":
+                break
+            got.append(notification.payload)
+    assert got == heard
