@@ -51,10 +51,8 @@ def places() -> Iterator[Place]:
         return
     yield Place(installed_path(), "reproq install")
     yield Place(Path(__file__).parent / "bin" / NAME, "the package")
-    scripts = dict.fromkeys([sysconfig.get_path("scripts"), str(Path(sys.executable).parent), _user_scripts()])
-    for folder in scripts:
-        if folder:
-            yield Place(Path(folder) / NAME, "the environment's scripts")
+    for folder in script_folders():
+        yield Place(folder / NAME, "the environment's scripts")
     on_path = shutil.which(NAME)
     if on_path:
         yield Place(Path(on_path), "PATH")
@@ -122,6 +120,8 @@ def _override() -> str:
     return str(value or os.environ.get(OVERRIDE) or "")
 
 
-def _user_scripts() -> str | None:
-    scheme = sysconfig.get_preferred_scheme("user")
-    return sysconfig.get_path("scripts", scheme)
+def script_folders() -> list[Path]:
+    """Where pip may have put the wheel's script: the environment's folder, the interpreter's, the user's."""
+    user = sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user"))
+    folders = [sysconfig.get_path("scripts"), str(Path(sys.executable).parent), user]
+    return [Path(folder) for folder in dict.fromkeys(folders) if folder]

@@ -60,7 +60,11 @@ def database_url(alias: str) -> str:
     """
     if alias not in settings.DATABASES:
         raise CommandError(f"there is no database {alias!r} in DATABASES; it has {', '.join(settings.DATABASES)}")
-    database: Mapping[str, Any] = settings.DATABASES[alias]
+    return url_of(alias, settings.DATABASES[alias])
+
+
+def url_of(alias: str, database: Mapping[str, Any]) -> str:
+    """One entry of ``DATABASES`` as a URL; raises CommandError as ``database_url``."""
     engine = str(database.get("ENGINE", ""))
     if "sqlite3" in engine or "spatialite" in engine:
         return _sqlite_url(alias, database)
@@ -113,7 +117,8 @@ def task_modules() -> list[str]:
             modules.add(name)
     for module in list(sys.modules.values()):
         names = tuple(getattr(module, "__dict__", {}).values())
-        modules |= {value.func.__module__ for value in names if isinstance(value, Task)}
+        # Not isinstance(): it asks lazy objects for their class, and some of them load half a site to answer.
+        modules |= {value.func.__module__ for value in names if issubclass(type(value), Task)}
     return sorted(modules)
 
 

@@ -1,0 +1,145 @@
+"""From Django settings to the worker's environment."""
+
+import json
+import os
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from reproq_django import __version__
+from reproq_django.cli import environment
+
+POSTGRES = {"ENGINE": "django.db.backends.postgresql", "NAME": "shop"}
+
+
+@pytest.fixture
+def worker(project, fake_worker):
+    """Runs ``manage.py reproq ...`` against a stand-in; returns how it was started."""
+    record = project / "record.json"
+    fake_worker.write(project / ".reproq" / "bin" / "reproq", version=__version__, record=record)
+
+    def run(*arguments):
+        out = StringIO()
+        call_command("reproq", *arguments, stdout=out, stderr=out, no_color=True)
+        return json.loads(record.read_text())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("database", "url"),
+    [
+        (POSTGRES, "postgres:///shop"),
+        ({**POSTGRES, "HOST": "db", "PORT": 5433, "USER": "me", "PASSWORD": "p@ss/w:rd#?%"},
+         "postgres://me:p%40ss%2Fw%3Ard%23%3F%25@db:5433/shop"),
+        ({**POSTGRES, "HOST": "::1", "USER": "me"}, "postgres://me@[::1]/shop"),
+        ({**POSTGRES, "HOST": "/run/my sockets", "PORT": "5433", "USER": "me", "PASSWORD": "p&w"},
+         "postgres:///shop?host=%2Frun%2Fmy%20sockets&port=5433&user=me&password=p%26w"),
+        ({**POSTGRES, "HOST": "db", "OPTIONS": {"sslmode": "verify-full", "sslrootcert": "/a b.pem", "pool": True}},
+         "postgres://db/shop?sslmode=verify-full&sslrootcert=%2Fa%20b.pem"),
+        ({**POSTGRES, "HOST": "db", "OPTIONS": {"options": "-c search_path=q", "assume_role": "app"}},
+         "postgres://db/shop?options=-c%20search_path%3Dq%20-c%20role%3Dapp"),
+        ({"ENGINE": "django.db.backends.sqlite3", "NAME": "/data/my db #1.sqlite3"}, "sqlite:///data/my%20db%20%231.sqlite3"),
+    ],
+)
+def test_database_urls(database, url):
+    assert environment.url_of("default", database) == url
+
+
+def test_a_relative_sqlite_file_becomes_absolute(project):
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}
+    assert environment.url_of("default", database) == f"sqlite://{project}/db.sqlite3"
+
+
+@pytest.mark.parametrize(
+    ("database", "words"),
+    [
+        ({"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}, "lives in memory"),
+        ({"ENGINE": "django.db.backends.mysql", "NAME": "x"}, "mysql"),
+        ({**POSTGRES, "OPTIONS": {"service": "x"}}, "libpq service"),
+    ],
+)
+def test_databases_that_no_worker_can_use(database, words):
+    with pytest.raises(CommandError, match=words):
+        environment.url_of("default", database)
+
+
+def test_the_worker_is_started_with_the_site(worker):
+    started = worker("worker", "--concurrency", "3", "--executor-mode=process")
+    assert started["arguments"] == ["worker", "--concurrency", "3", "--executor-mode=process"]
+    found = started["environment"]
+    assert found["DATABASE_URL"] == environment.database_url("default")
+    assert found["REPROQ_DB_ALIAS"] == "default"
+    assert found["DJANGO_SETTINGS_MODULE"] == "settings"
+    assert found["REPROQ_PYTHON_BIN"]
+    assert found["QUEUE_NAMES"].split(",") == ["default", "mail", "reports-eu", "reports-us"]
+    assert {"reproq_django.tasks", "testapp.tasks"} <= set(found["ALLOWED_TASK_MODULES"].split(","))
+    assert "DATABASE" not in json.dumps(started["arguments"])
+
+
+def test_what_the_operator_said_stands(worker, monkeypatch, project):
+    monkeypatch.setenv("QUEUE_NAMES", "mail")
+    monkeypatch.setenv("ALLOWED_TASK_MODULES", "only.this")
+    monkeypatch.setenv("REPROQ_PYTHON_BIN", "/opt/python")
+    found = worker("worker")["environment"]
+    assert (found["QUEUE_NAMES"], found["ALLOWED_TASK_MODULES"], found["REPROQ_PYTHON_BIN"]) == (
+        "mail", "only.this", "/opt/python"
+    )
+    monkeypatch.delenv("QUEUE_NAMES")
+    assert "QUEUE_NAMES" not in worker("worker", "--queues", "mail")["environment"]
+    (project / "reproq.yaml").write_text("worker:\n  queues: [mail]\n  # dsn: none\n")
+    found = worker("worker")["environment"]
+    assert "QUEUE_NAMES" not in found
+    assert "DATABASE_URL" in found
+    (project / "other.toml").write_text('dsn = "sqlite:///x.db"\n')
+    assert "DATABASE_URL" not in worker("worker", "--config", "other.toml")["environment"]
+
+
+def test_another_database_has_its_own_queues(worker, settings):
+    settings.REPROQ_QUEUE_DATABASES = {"reports-*": "postgres"}
+    found = worker("worker", "--database", "postgres")["environment"]
+    assert found["REPROQ_DB_ALIAS"] == "postgres"
+    assert found["DATABASE_URL"].startswith("postgres://")
+    assert found["QUEUE_NAMES"] == "reports-eu,reports-us"
+    assert worker("worker")["environment"]["QUEUE_NAMES"] == "default,mail"
+
+
+def test_a_database_url_of_the_environment(monkeypatch):
+    monkeypatch.setattr(environment, "database_url", lambda alias: "postgres://pooler/shop")
+    monkeypatch.setenv("DATABASE_URL", "postgres://direct/shop")
+    assert environment.worker_environment("default", [])["DATABASE_URL"] == "postgres://direct/shop"
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///db.sqlite3")
+    assert environment.worker_environment("default", [])["DATABASE_URL"] == "postgres://pooler/shop"
+
+
+def test_the_deprecated_flag(worker):
+    assert worker("worker", "--queue", "mail")["arguments"] == ["worker", "--queues", "mail"]
+
+
+def test_an_unknown_flag_of_a_command_that_passes_none():
+    with pytest.raises(CommandError, match="--nonsense"):
+        call_command("reproq", "migrate-worker", "--nonsense")
+
+
+def test_djangos_own_options_may_stand_behind(worker):
+    assert worker("worker", "--traceback", "--concurrency", "2")["arguments"] == ["worker", "--concurrency", "2"]
+
+
+@pytest.mark.parametrize("name", ["config", "status", "stats"])
+def test_commands_of_the_binary(worker, name):
+    assert worker(name, "--json")["arguments"] == [name, "--json"]
+
+
+def test_every_database(worker, settings):
+    settings.REPROQ_QUEUE_DATABASES = {"reports-*": "postgres"}
+    assert worker("stats", "--all-databases")["environment"]["REPROQ_DB_ALIAS"] == "postgres"
+
+
+def test_an_exit_code_is_handed_on(project, fake_worker):
+    record = project / "record.json"
+    fake_worker.write(project / ".reproq" / "bin" / "reproq", version=__version__, record=record, code=3)
+    with pytest.raises(CommandError) as caught:
+        call_command("reproq", "worker")
+    assert caught.value.returncode == 3
+    assert os.environ.get("REPROQ_DB_ALIAS") is None, "the environment of this process is as it was"
