@@ -47,11 +47,6 @@ pub enum AttemptEnd {
         /// What is wrong, and what to do.
         message: String,
     },
-    /// No executor could be had.
-    NoExecutor {
-        /// Why.
-        message: String,
-    },
     /// The lease ran out under another worker: found by reclaim.
     LeaseExpired,
     /// Given back untouched, or interrupted by this worker's shutdown: the attempt does not count.
@@ -227,7 +222,6 @@ fn stopped(end: AttemptEnd) -> Failure {
             None,
         ),
         AttemptEnd::InvalidSpec { message } => (FailureKind::InvalidSpec, message, None, None),
-        AttemptEnd::NoExecutor { message } => (FailureKind::InfraError, message, None, None),
         AttemptEnd::LeaseExpired => (
             FailureKind::LeaseExpiry,
             "the worker stopped renewing its lease on this run: it was killed, or lost the database".to_owned(),

@@ -47,7 +47,7 @@ pub enum FailureKind {
     InvalidResult,
     /// It is not a registered task of an allowed module.
     SecurityViolation,
-    /// No executor could be had for it.
+    /// Anything else on the worker's side; the earlier system wrote it for timeouts and failed starts.
     InfraError,
 }
 

@@ -1,1 +1,98 @@
-//! placeholder
+//! The database behind Reproq: one trait whose verbs are the moves of a run, and its two engines.
+//!
+//! The folders [`postgres`] and [`sqlite`] have the same files; each statement is a `.sql` file of its own, so a directory
+//! diff shows what one engine does and the other does not. Nothing above this crate sees a row, a query or a dialect.
+//!
+//! Rules that hold in both: only the database's clock is used; each write after a claim matches the run, its RUNNING
+//! state, the claim's epoch and the worker's incarnation; nothing here decides about retries or runs DDL.
+
+mod error;
+pub mod postgres;
+mod runs;
+pub mod schema;
+pub mod sqlite;
+
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reproq_model::Incarnation;
+
+pub use error::StoreError;
+pub use runs::{ClaimRequest, ClaimedRun, Ending, ExpiredRun, Glance, OwnedRun, QueueDepth, Registration, WorkerSeen};
+
+/// What a worker does with the queue's database.
+///
+/// Futures are not `Send`: a worker runs on one thread.
+#[async_trait(?Send)]
+pub trait Store {
+    /// Fails unless the schema is the one that this binary was built for.
+    async fn check_schema(&self) -> Result<(), StoreError>;
+
+    /// READY -> RUNNING for up to `request.limit` runs, best first. Never waits for another worker's rows.
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError>;
+
+    /// The same for runs with a lock or a concurrency limit, visited key by key.
+    async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError>;
+
+    /// Opens the gate of runs that have become due, and looks ahead: see [`Glance`].
+    async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError>;
+
+    /// RUNNING -> wherever each ending says, in one statement. Returns how many were written; the rest were fenced.
+    /// Safe to send again when an answer was lost.
+    async fn finish(&self, fence: Fence, endings: &[Ending]) -> Result<u64, StoreError>;
+
+    /// Renews the lease of everything that the incarnation owns and returns what that is.
+    async fn heartbeat(&self, worker: &Registration, lease: Duration) -> Result<Vec<OwnedRun>, StoreError>;
+
+    /// RUNNING runs whose lease has ended, at most `limit`; they are ended through [`Store::finish`].
+    async fn expired(&self, limit: u32) -> Result<Vec<ExpiredRun>, StoreError>;
+
+    /// Makes the worker known.
+    async fn register(&self, worker: &Registration) -> Result<(), StoreError>;
+
+    /// Makes it unknown.
+    async fn deregister(&self, worker: &Registration) -> Result<(), StoreError>;
+
+    /// Says whether enqueues should wake this worker.
+    async fn set_wants_wake(&self, worker: &Registration, wants: bool) -> Result<(), StoreError>;
+
+    /// Returns when an enqueue has woken this worker. May return without cause, and may miss one: polling is the backstop.
+    async fn woken(&self) -> Result<(), StoreError>;
+
+    /// Sets the seconds of waiting that weigh as much as one point of priority, and puts READY runs in the new order.
+    async fn set_priority_aging(&self, seconds: f64) -> Result<(), StoreError>;
+
+    /// How many runs each queue holds in each state.
+    async fn depths(&self) -> Result<Vec<QueueDepth>, StoreError>;
+
+    /// The workers that have made themselves known.
+    async fn workers(&self) -> Result<Vec<WorkerSeen>, StoreError>;
+}
+
+/// Whose runs a [`Store::finish`] may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fence {
+    /// Those of this incarnation.
+    Owner(Incarnation),
+    /// Anybody's whose lease has ended, checked again in the same statement.
+    LeaseEnded,
+}
+
+/// Where a queue lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Address<'a> {
+    /// A `postgres://` URL.
+    Postgres(&'a str),
+    /// A SQLite file.
+    Sqlite(&'a Path),
+}
+
+/// Opens the store at `address`; fails if nobody answers there.
+pub async fn connect(address: Address<'_>) -> Result<Rc<dyn Store>, StoreError> {
+    Ok(match address {
+        Address::Postgres(url) => Rc::new(postgres::PostgresStore::connect(url).await?),
+        Address::Sqlite(path) => Rc::new(sqlite::SqliteStore::connect(path).await?),
+    })
+}

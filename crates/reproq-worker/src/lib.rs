@@ -1,1 +1,32 @@
-//! placeholder
+//! The worker: claims runs, supervises their execution in Python, and records how they end.
+//!
+//! One thread. Everything here takes microseconds per run; the work itself happens in the executors' processes.
+//!
+//! ```text
+//! wake ─> dispatcher ── claim ──> slots ──> attempt ──> executor (a child's process)
+//!                                             │
+//!                                             └─ classify ─> finisher ── one statement per batch ──> store
+//! lifecycle: heartbeat (renew, notice loss and cancellation), reclaim (runs of workers that went silent)
+//! ```
+//!
+//! [`worker`] starts and stops all of it in order; [`dispatcher`] talks to the store and never to a process; [`attempt`]
+//! is one run from start to end; [`executor`] knows processes and frames, and no database.
+
+mod attempt;
+mod dispatcher;
+mod executor;
+mod finisher;
+mod held;
+mod lifecycle;
+mod pace;
+mod settings;
+mod shutdown;
+mod slots;
+mod telemetry;
+mod wake;
+mod worker;
+
+pub use executor::{ExecutorError, Mode};
+pub use settings::{ExecutorSettings, Settings};
+pub use shutdown::Signals;
+pub use worker::{Ended, WorkerError, run};

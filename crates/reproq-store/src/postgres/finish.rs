@@ -1,0 +1,75 @@
+//! RUNNING -> wherever each ending says.
+
+use sqlx::{Row as _, query};
+
+use super::PostgresStore;
+use crate::{Ending, Fence, StoreError};
+
+pub(super) async fn finish(store: &PostgresStore, fence: Fence, endings: &[Ending]) -> Result<u64, StoreError> {
+    let owner = match fence {
+        Fence::Owner(incarnation) => Some(incarnation.0),
+        Fence::LeaseEnded => None,
+    };
+    let column = Columns::of(endings);
+    store
+        .endings
+        .run("finish", async |connection| {
+            let row = query(include_str!("sql/finish.sql"))
+                .bind(column.ids)
+                .bind(column.epochs)
+                .bind(column.statuses)
+                .bind(column.returns)
+                .bind(column.errors)
+                .bind(column.last_errors)
+                .bind(column.delays)
+                .bind(column.give_backs)
+                .bind(column.crashes)
+                .bind(column.metadata)
+                .bind(column.logs_uris)
+                .bind(owner)
+                .fetch_one(connection)
+                .await?;
+            Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default())
+        })
+        .await
+}
+
+/// The batch, turned on its side for `unnest`.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<i64>,
+    epochs: Vec<i32>,
+    statuses: Vec<&'static str>,
+    returns: Vec<Option<&'a str>>,
+    errors: Vec<Option<&'a str>>,
+    last_errors: Vec<Option<&'a str>>,
+    delays: Vec<i64>,
+    give_backs: Vec<bool>,
+    crashes: Vec<bool>,
+    metadata: Vec<Option<&'a str>>,
+    logs_uris: Vec<Option<&'a str>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(endings: &'a [Ending]) -> Self {
+        // By id, so that two batches that meet take their rows in the same order.
+        let mut sorted: Vec<&Ending> = endings.iter().collect();
+        sorted.sort_unstable_by_key(|ending| ending.id);
+        let mut columns = Self::default();
+        for ending in sorted {
+            let transition = &ending.transition;
+            columns.ids.push(ending.id.0);
+            columns.epochs.push(ending.epoch.0);
+            columns.statuses.push(transition.status.as_str());
+            columns.returns.push(transition.return_json.as_ref().map(|json| json.get()));
+            columns.errors.push(transition.error.as_deref());
+            columns.last_errors.push(transition.last_error.as_deref());
+            columns.delays.push(i64::try_from(transition.delay.as_micros()).unwrap_or(i64::MAX));
+            columns.give_backs.push(transition.give_back);
+            columns.crashes.push(transition.crashed);
+            columns.metadata.push(transition.metadata.as_ref().map(|json| json.get()));
+            columns.logs_uris.push(ending.logs_uri.as_deref());
+        }
+        columns
+    }
+}

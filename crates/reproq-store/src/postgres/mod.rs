@@ -1,0 +1,114 @@
+//! PostgreSQL: many workers, `SKIP LOCKED`, `LISTEN`.
+//!
+//! Four connections at most, each for one duty, so that a slow claim never delays a heartbeat: claims, endings,
+//! heartbeats with everything small, and the listener.
+
+mod claim;
+mod finish;
+mod inspect;
+mod lease;
+mod link;
+mod listen;
+mod registry;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::Mutex;
+
+use self::link::Link;
+use crate::{
+    ClaimRequest, ClaimedRun, Ending, ExpiredRun, Fence, Glance, OwnedRun, QueueDepth, Registration, Store, StoreError,
+    WorkerSeen,
+};
+
+/// The queue in a PostgreSQL database.
+pub struct PostgresStore {
+    claims: Link,
+    endings: Link,
+    duties: Link,
+    listener: Mutex<Option<sqlx::postgres::PgListener>>,
+    options: PgConnectOptions,
+    /// The key after which the next round over the keyed lane goes on.
+    keyed_cursor: Mutex<String>,
+}
+
+impl PostgresStore {
+    /// Reads the address; connections are made when first needed, and made again whenever they are lost.
+    pub async fn connect(dsn: &str) -> Result<Self, StoreError> {
+        let options = dsn
+            .parse::<PgConnectOptions>()
+            .map_err(|_| StoreError::BadAddress("it is no PostgreSQL URL (postgres://user:password@host:port/name)".to_owned()))?
+            .application_name("reproq");
+        let store = Self {
+            claims: Link::new(options.clone()),
+            endings: Link::new(options.clone()),
+            duties: Link::new(options.clone()),
+            listener: Mutex::new(None),
+            options,
+            keyed_cursor: Mutex::new(String::new()),
+        };
+        store.duties.probe().await?;
+        Ok(store)
+    }
+}
+
+#[async_trait(?Send)]
+impl Store for PostgresStore {
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        registry::check_schema(self).await
+    }
+
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
+        claim::claim(self, request).await
+    }
+
+    async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
+        claim::claim_keyed(self, request).await
+    }
+
+    async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError> {
+        claim::promote_due(self, queues).await
+    }
+
+    async fn finish(&self, fence: Fence, endings: &[Ending]) -> Result<u64, StoreError> {
+        finish::finish(self, fence, endings).await
+    }
+
+    async fn heartbeat(&self, worker: &Registration, lease: Duration) -> Result<Vec<OwnedRun>, StoreError> {
+        lease::heartbeat(self, worker, lease).await
+    }
+
+    async fn expired(&self, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
+        lease::expired(self, limit).await
+    }
+
+    async fn register(&self, worker: &Registration) -> Result<(), StoreError> {
+        registry::register(self, worker).await
+    }
+
+    async fn deregister(&self, worker: &Registration) -> Result<(), StoreError> {
+        registry::deregister(self, worker).await
+    }
+
+    async fn set_wants_wake(&self, worker: &Registration, wants: bool) -> Result<(), StoreError> {
+        registry::set_wants_wake(self, worker, wants).await
+    }
+
+    async fn woken(&self) -> Result<(), StoreError> {
+        listen::woken(self).await
+    }
+
+    async fn set_priority_aging(&self, seconds: f64) -> Result<(), StoreError> {
+        registry::set_priority_aging(self, seconds).await
+    }
+
+    async fn depths(&self) -> Result<Vec<QueueDepth>, StoreError> {
+        inspect::depths(self).await
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerSeen>, StoreError> {
+        inspect::workers(self).await
+    }
+}

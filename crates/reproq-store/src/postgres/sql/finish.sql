@@ -1,0 +1,31 @@
+-- The one way out of RUNNING, for any number of runs: success, failure, retry, release, cancellation, lost lease.
+-- Matches run, state, epoch and owner; a row that does not match has another owner by now and is left alone.
+-- Sent twice, it writes once. $12 is null when the ender is not the owner: then only a lease that has ended counts.
+WITH ended AS (
+    SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bool[],
+                         $9::bool[], $10::text[], $11::text[])
+        AS e (result_id, epoch, status, return_json, error, last_error, delay_us, give_back, crashed, metadata, logs_uri)
+), written AS (
+    UPDATE task_runs r SET
+        status = e.status, updated_at = clock_timestamp(),
+        return_json = e.return_json::json,
+        errors_json = CASE WHEN e.error IS NULL THEN r.errors_json ELSE r.errors_json || jsonb_build_array(
+            e.error::jsonb || jsonb_build_object('at', to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'))) END,
+        metadata_json = COALESCE(e.metadata::jsonb, r.metadata_json),
+        last_error = CASE WHEN e.status = 'SUCCESSFUL' THEN NULL ELSE COALESCE(e.last_error, r.last_error) END,
+        logs_uri = COALESCE(e.logs_uri, r.logs_uri),
+        failed_at = CASE WHEN e.status = 'FAILED' THEN clock_timestamp() END,
+        finished_at = CASE WHEN e.status <> 'READY' THEN clock_timestamp() END,
+        run_after = CASE WHEN e.status = 'READY' AND e.delay_us > 0 THEN clock_timestamp() + e.delay_us * interval '1 microsecond' ELSE r.run_after END,
+        attempts = r.attempts - e.give_back::int,
+        worker_ids = CASE WHEN e.give_back THEN r.worker_ids - -1 ELSE r.worker_ids END,
+        started_at = CASE WHEN e.give_back AND r.attempts = 1 THEN NULL ELSE r.started_at END,
+        crash_count = r.crash_count + e.crashed::int,
+        leased_until = NULL, leased_by = NULL, incarnation = NULL, slot_no = NULL,
+        cancel_requested = r.cancel_requested AND e.status = 'READY'
+      FROM ended e
+     WHERE r.result_id = e.result_id AND r.status = 'RUNNING' AND r.epoch = e.epoch
+       AND (r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))
+    RETURNING 1
+)
+SELECT count(*) FROM written

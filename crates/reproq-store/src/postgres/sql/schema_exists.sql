@@ -1,0 +1,1 @@
+SELECT to_regclass('reproq_meta') IS NOT NULL

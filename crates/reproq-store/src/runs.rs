@@ -1,0 +1,156 @@
+//! What goes into the store and comes out of it.
+
+use std::time::Duration;
+
+use reproq_model::{Epoch, Incarnation, RunId, RunStatus, Transition};
+
+/// A worker as the database knows it.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// Its name, unique among live workers.
+    pub worker_id: String,
+    /// This start of it.
+    pub incarnation: Incarnation,
+    /// The machine.
+    pub hostname: String,
+    /// The process.
+    pub pid: u32,
+    /// Its slots.
+    pub concurrency: u32,
+    /// The queues that it serves.
+    pub queues: Vec<String>,
+    /// The binary's version.
+    pub version: &'static str,
+}
+
+/// Who claims, what, and for how long.
+#[derive(Debug)]
+pub struct ClaimRequest<'a> {
+    /// The claimer.
+    pub worker: &'a Registration,
+    /// At most so many runs.
+    pub limit: u32,
+    /// How long the claim holds without a heartbeat.
+    pub lease: Duration,
+}
+
+/// A run that a claim has made RUNNING.
+#[derive(Debug, Clone)]
+pub struct ClaimedRun {
+    /// The run.
+    pub id: RunId,
+    /// This claim of it.
+    pub epoch: Epoch,
+    /// Attempts so far, this one included.
+    pub attempts: i32,
+    /// The retry budget.
+    pub max_attempts: i32,
+    /// How often it has killed its process.
+    pub crash_count: i32,
+    /// Its own timeout.
+    pub timeout: Duration,
+    /// The task.
+    pub task_path: String,
+    /// The queue it waited in.
+    pub queue_name: String,
+    /// The alias in the site's `TASKS`.
+    pub backend_alias: String,
+    /// JSON text, exactly as enqueued.
+    pub spec: String,
+    /// JSON text.
+    pub worker_ids: String,
+    /// JSON text.
+    pub errors: String,
+    /// JSON text.
+    pub metadata: String,
+    /// Microseconds since 1970.
+    pub enqueued_at: i64,
+    /// Start of the first attempt, microseconds since 1970.
+    pub started_at: i64,
+    /// Start of this attempt, microseconds since 1970.
+    pub last_attempted_at: i64,
+    /// Whether `expires_at` had passed: it must end, not start.
+    pub expired: bool,
+}
+
+/// One row of a [`crate::Store::finish`].
+#[derive(Debug)]
+pub struct Ending {
+    /// The run.
+    pub id: RunId,
+    /// The claim that ends.
+    pub epoch: Epoch,
+    /// What follows.
+    pub transition: Transition,
+    /// Where the attempt's output was written.
+    pub logs_uri: Option<String>,
+}
+
+/// A run that an incarnation owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnedRun {
+    /// The run.
+    pub id: RunId,
+    /// Its claim.
+    pub epoch: Epoch,
+    /// Whether somebody asked for its cancellation.
+    pub cancel_requested: bool,
+}
+
+/// A run whose worker has gone silent.
+#[derive(Debug, Clone)]
+pub struct ExpiredRun {
+    /// The run.
+    pub id: RunId,
+    /// The claim that lapsed.
+    pub epoch: Epoch,
+    /// Attempts so far, the lapsed one included.
+    pub attempts: i32,
+    /// The retry budget.
+    pub max_attempts: i32,
+    /// How often it has killed its process.
+    pub crash_count: i32,
+    /// The silent worker.
+    pub worker_id: String,
+}
+
+/// What a look at the waiting runs says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Glance {
+    /// Runs that have just become claimable.
+    pub promoted: u64,
+    /// Until the next one becomes due.
+    pub next_due: Option<Duration>,
+    /// Whether runs with a key wait in the worker's queues.
+    pub keyed_waiting: bool,
+}
+
+/// How many runs of one queue are in one state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// The queue.
+    pub queue_name: String,
+    /// The state.
+    pub status: RunStatus,
+    /// Runs in it.
+    pub count: i64,
+    /// For READY: how long the first in line has been eligible.
+    pub oldest_age: Option<Duration>,
+}
+
+/// A registered worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerSeen {
+    /// Its name.
+    pub worker_id: String,
+    /// Its machine.
+    pub hostname: String,
+    /// Its slots.
+    pub concurrency: i32,
+    /// Its queues, as JSON text.
+    pub queues: String,
+    /// Its version.
+    pub version: String,
+    /// Since its last heartbeat.
+    pub silent_for: Duration,
+}

@@ -1,0 +1,198 @@
+//! READY -> RUNNING.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use reproq_model::{Epoch, RunId};
+use sqlx::sqlite::SqliteRow;
+use sqlx::types::chrono::NaiveDateTime;
+use sqlx::{Row as _, query};
+
+use super::SqliteStore;
+use super::link::modifier;
+use crate::{ClaimRequest, ClaimedRun, Glance, StoreError};
+
+/// How many keys one round over the keyed lane visits; the next round goes on behind them.
+const KEYS_PER_ROUND: usize = 200;
+
+pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
+    let mut heads = Vec::new();
+    for queue in &request.worker.queues {
+        let rows = store
+            .link
+            .run("claim_visit", async |connection| {
+                query(include_str!("sql/claim_visit.sql")).bind(queue).bind(request.limit).fetch_all(connection).await
+            })
+            .await?;
+        for row in rows {
+            let head = (|| Ok((row.try_get::<i64, _>("claim_key")?, row.try_get::<i64, _>("result_id")?)))();
+            heads.push(head.map_err(|error| StoreError::of("claim_visit", error))?);
+        }
+    }
+    heads.sort_unstable();
+    heads.truncate(request.limit as usize);
+    let ids: Vec<i64> = heads.into_iter().map(|(_, id)| id).collect();
+    take(store, "claim", include_str!("sql/claim.sql"), request, &ids).await
+}
+
+/// One run per key and pass, until a pass brings nothing: what the earlier passes took counts against the limits.
+pub(super) async fn claim_keyed(store: &SqliteStore, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
+    let mut cursor = store.keyed_cursor.lock().await;
+    let mut claimed = Vec::new();
+    loop {
+        let room = request.limit as usize - claimed.len();
+        let visit = visit(store, request, &cursor).await?;
+        let ids: Vec<i64> = visit.ids.iter().copied().take(room).collect();
+        let taken = take(store, "claim_keyed", include_str!("sql/claim_keyed.sql"), request, &ids).await?;
+        let progress = !taken.is_empty();
+        claimed.extend(taken);
+        if claimed.len() >= request.limit as usize {
+            return Ok(claimed);
+        }
+        if !progress {
+            *cursor = visit.next_cursor;
+            return Ok(claimed);
+        }
+    }
+}
+
+struct Visit {
+    ids: Vec<i64>,
+    next_cursor: String,
+}
+
+async fn visit(store: &SqliteStore, request: &ClaimRequest<'_>, cursor: &str) -> Result<Visit, StoreError> {
+    let mut heads = Vec::new();
+    let mut keys = HashSet::new();
+    let mut last_key = String::new();
+    for queue in &request.worker.queues {
+        let rows = store
+            .link
+            .run("claim_keyed_visit", async |connection| {
+                query(include_str!("sql/claim_keyed_visit.sql"))
+                    .bind(queue)
+                    .bind(cursor)
+                    .bind(i64::try_from(KEYS_PER_ROUND).unwrap_or(i64::MAX))
+                    .fetch_all(connection)
+                    .await
+            })
+            .await?;
+        for row in rows {
+            let head = head(&row).map_err(|error| StoreError::of("claim_keyed_visit", error))?;
+            last_key = last_key.max(head.visit_key.clone());
+            keys.insert(head.visit_key.clone());
+            heads.push(head);
+        }
+    }
+    let next_cursor = if keys.len() >= KEYS_PER_ROUND { last_key } else { String::new() };
+    heads.sort_unstable_by_key(|head| (head.claim_key, head.id));
+    // Two runs with locks of their own may share a limit: the second one has to wait for the next pass.
+    let mut offered = HashSet::new();
+    heads.retain(|head| {
+        let lock_is_new = offered.insert(format!("visit:{}", head.visit_key));
+        let limit_is_new = head.concurrency_key.as_ref().is_none_or(|key| offered.insert(format!("limit:{key}")));
+        lock_is_new && limit_is_new
+    });
+    Ok(Visit { ids: heads.into_iter().map(|head| head.id).collect(), next_cursor })
+}
+
+struct Head {
+    id: i64,
+    claim_key: i64,
+    visit_key: String,
+    concurrency_key: Option<String>,
+}
+
+fn head(row: &SqliteRow) -> Result<Head, sqlx::Error> {
+    Ok(Head {
+        id: row.try_get("result_id")?,
+        claim_key: row.try_get("claim_key")?,
+        visit_key: row.try_get("visit_key")?,
+        concurrency_key: row.try_get("concurrency_key")?,
+    })
+}
+
+async fn take(
+    store: &SqliteStore,
+    statement: &'static str,
+    sql: &'static str,
+    request: &ClaimRequest<'_>,
+    ids: &[i64],
+) -> Result<Vec<ClaimedRun>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = store
+        .link
+        .run(statement, async |connection| {
+            query(sql)
+                .bind(serde_json::Value::from(ids).to_string())
+                .bind(&request.worker.worker_id)
+                .bind(request.worker.incarnation.to_string())
+                .bind(modifier(request.lease))
+                .fetch_all(connection)
+                .await
+        })
+        .await?;
+    let mut rows = rows;
+    // An UPDATE returns its rows in no order.
+    rows.sort_by_cached_key(|row| (row.try_get::<i64, _>("claim_key").ok(), row.try_get::<i64, _>("result_id").ok()));
+    rows.iter().map(claimed).collect::<Result<_, _>>().map_err(|error| StoreError::of(statement, error))
+}
+
+pub(super) async fn promote_due(store: &SqliteStore, queues: &[String]) -> Result<Glance, StoreError> {
+    store
+        .link
+        .run("promote_due", async |connection| {
+            let row = query(include_str!("sql/glance.sql"))
+                .bind(serde_json::Value::from(queues).to_string())
+                .fetch_one(&mut *connection)
+                .await?;
+            let promoted = if row.try_get::<bool, _>("due")? {
+                query(include_str!("sql/promote_due.sql")).execute(connection).await?.rows_affected()
+            } else {
+                0
+            };
+            Ok(Glance {
+                promoted,
+                next_due: row.try_get::<Option<i64>, _>("next_due_us")?.map(micros),
+                // What has just been promoted may have a key.
+                keyed_waiting: row.try_get::<bool, _>("keyed_waiting")? || promoted > 0,
+            })
+        })
+        .await
+}
+
+fn claimed(row: &SqliteRow) -> Result<ClaimedRun, sqlx::Error> {
+    Ok(ClaimedRun {
+        id: RunId(row.try_get("result_id")?),
+        epoch: Epoch(row.try_get("epoch")?),
+        attempts: row.try_get("attempts")?,
+        max_attempts: row.try_get("max_attempts")?,
+        crash_count: row.try_get("crash_count")?,
+        timeout: Duration::from_secs(u64::try_from(row.try_get::<i64, _>("timeout_seconds")?).unwrap_or_default()),
+        task_path: row.try_get("task_path")?,
+        queue_name: row.try_get("queue_name")?,
+        backend_alias: row.try_get("backend_alias")?,
+        spec: row.try_get("spec")?,
+        worker_ids: row.try_get("worker_ids")?,
+        errors: row.try_get("errors")?,
+        metadata: row.try_get("metadata")?,
+        enqueued_at: time(row, "enqueued_at")?,
+        started_at: time(row, "started_at")?,
+        last_attempted_at: time(row, "last_attempted_at")?,
+        expired: row.try_get("expired")?,
+    })
+}
+
+/// Django's text form, with or without a fraction.
+fn time(row: &SqliteRow, column: &str) -> Result<i64, sqlx::Error> {
+    let text: String = row.try_get_unchecked(column)?;
+    NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f")
+        .map(|time| time.and_utc().timestamp_micros())
+        .map_err(|error| sqlx::Error::Decode(format!("{column} holds {text:?}: {error}").into()))
+}
+
+pub(super) fn micros(count: i64) -> Duration {
+    Duration::from_micros(u64::try_from(count).unwrap_or_default())
+}

@@ -1,0 +1,39 @@
+//! RUNNING -> wherever each ending says.
+
+use serde_json::{Value, json};
+use sqlx::query;
+
+use super::SqliteStore;
+use crate::{Ending, Fence, StoreError};
+
+pub(super) async fn finish(store: &SqliteStore, fence: Fence, endings: &[Ending]) -> Result<u64, StoreError> {
+    let owner = match fence {
+        Fence::Owner(incarnation) => Some(incarnation.to_string()),
+        Fence::LeaseEnded => None,
+    };
+    let batch = Value::from(endings.iter().map(row).collect::<Vec<_>>()).to_string();
+    store
+        .link
+        .run("finish", async |connection| {
+            query(include_str!("sql/finish.sql")).bind(batch).bind(owner).execute(connection).await
+        })
+        .await
+        .map(|done| done.rows_affected())
+}
+
+fn row(ending: &Ending) -> Value {
+    let transition = &ending.transition;
+    json!([
+        ending.id,
+        ending.epoch,
+        transition.status.as_str(),
+        transition.return_json.as_ref().map(|text| text.get()),
+        transition.error,
+        transition.last_error,
+        transition.delay.as_secs_f64(),
+        i32::from(transition.give_back),
+        i32::from(transition.crashed),
+        transition.metadata.as_ref().map(|text| text.get()),
+        ending.logs_uri,
+    ])
+}

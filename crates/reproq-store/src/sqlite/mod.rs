@@ -1,0 +1,116 @@
+//! SQLite: one writer at a time, one worker process per file.
+//!
+//! Reads decide whether there is anything to write, so an idle worker never takes the file's write lock. Everything that
+//! must be decided and done together is one statement.
+
+mod claim;
+mod finish;
+mod inspect;
+mod lease;
+mod link;
+mod listen;
+mod registry;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use self::link::Link;
+use self::listen::FileWatch;
+use crate::{
+    ClaimRequest, ClaimedRun, Ending, ExpiredRun, Fence, Glance, OwnedRun, QueueDepth, Registration, Store, StoreError,
+    WorkerSeen,
+};
+
+/// The queue in a SQLite file.
+pub struct SqliteStore {
+    link: Link,
+    path: PathBuf,
+    /// Held while a worker is registered: a second one is refused.
+    file_lock: Mutex<Option<File>>,
+    watch: Mutex<Option<FileWatch>>,
+    /// The key after which the next round over the keyed lane goes on.
+    keyed_cursor: Mutex<String>,
+}
+
+impl SqliteStore {
+    /// Opens the file, which must exist: `manage.py migrate` makes it.
+    pub async fn connect(path: &Path) -> Result<Self, StoreError> {
+        if !path.is_file() {
+            let what = format!("{} does not exist; run `python manage.py migrate` first", path.display());
+            return Err(StoreError::BadAddress(what));
+        }
+        let store = Self {
+            link: Link::new(path),
+            path: path.to_owned(),
+            file_lock: Mutex::new(None),
+            watch: Mutex::new(None),
+            keyed_cursor: Mutex::new(String::new()),
+        };
+        store.link.probe().await?;
+        Ok(store)
+    }
+}
+
+#[async_trait(?Send)]
+impl Store for SqliteStore {
+    async fn check_schema(&self) -> Result<(), StoreError> {
+        registry::check_schema(self).await
+    }
+
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
+        claim::claim(self, request).await
+    }
+
+    async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
+        claim::claim_keyed(self, request).await
+    }
+
+    async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError> {
+        claim::promote_due(self, queues).await
+    }
+
+    async fn finish(&self, fence: Fence, endings: &[Ending]) -> Result<u64, StoreError> {
+        finish::finish(self, fence, endings).await
+    }
+
+    async fn heartbeat(&self, worker: &Registration, lease: Duration) -> Result<Vec<OwnedRun>, StoreError> {
+        lease::heartbeat(self, worker, lease).await
+    }
+
+    async fn expired(&self, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
+        lease::expired(self, limit).await
+    }
+
+    async fn register(&self, worker: &Registration) -> Result<(), StoreError> {
+        registry::register(self, worker).await
+    }
+
+    async fn deregister(&self, worker: &Registration) -> Result<(), StoreError> {
+        registry::deregister(self, worker).await
+    }
+
+    /// Nothing to say: enqueues wake the worker by writing to the file.
+    async fn set_wants_wake(&self, _: &Registration, _: bool) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn woken(&self) -> Result<(), StoreError> {
+        listen::woken(self).await
+    }
+
+    async fn set_priority_aging(&self, seconds: f64) -> Result<(), StoreError> {
+        registry::set_priority_aging(self, seconds).await
+    }
+
+    async fn depths(&self) -> Result<Vec<QueueDepth>, StoreError> {
+        inspect::depths(self).await
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerSeen>, StoreError> {
+        inspect::workers(self).await
+    }
+}

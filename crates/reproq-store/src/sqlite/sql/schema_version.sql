@@ -1,0 +1,1 @@
+SELECT value FROM reproq_meta WHERE key = 'schema_version'

@@ -1,0 +1,181 @@
+//! One attempt, from the claimed run to its ending: authorise, execute, classify, finish, tell.
+//!
+//! Every way to end leads through [`Attempts::end`], but one: an attempt whose lease is lost writes nothing, because the
+//! run is somebody else's by then.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use reproq_model::{AttemptEnd, AttemptFacts, classify};
+use reproq_store::{ClaimedRun, Ending};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use crate::executor::{Answer, Seat};
+use crate::finisher::Endings;
+use crate::held::{Held, Stop};
+use crate::pace::Pace;
+use crate::settings::Settings;
+use crate::shutdown::{Shutdown, Urgency};
+use crate::slots::Slots;
+use crate::telemetry;
+
+/// How long a slot waits after it could not get an executor.
+const NO_EXECUTOR_PAUSE: Duration = Duration::from_secs(1);
+
+/// What attempts share.
+pub(crate) struct Attempts {
+    pub(crate) settings: Rc<Settings>,
+    pub(crate) slots: Rc<Slots>,
+    pub(crate) held: Rc<Held>,
+    pub(crate) endings: Endings,
+    pub(crate) pace: Rc<Pace>,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// What came first.
+enum Event {
+    Answer(Answer),
+    Stop(Stop),
+    TimeUp,
+    Shutdown,
+}
+
+impl Attempts {
+    /// The life of one slot: runs, until there are no more.
+    pub(crate) async fn slot(self: Rc<Self>, mut seat: Seat) {
+        while let Some(runs) = self.slots.take(&self.pace).await {
+            self.work_off(&mut seat, runs).await;
+        }
+        seat.kill().await;
+    }
+
+    async fn work_off(&self, seat: &mut Seat, runs: Vec<ClaimedRun>) {
+        let mut line = VecDeque::with_capacity(runs.len());
+        for run in runs {
+            match self.authorise(&run) {
+                Ok(()) => line.push_back(run),
+                Err(Some(end)) => self.end(&run, end, Duration::ZERO, None),
+                Err(None) => self.lose(&run),
+            }
+        }
+        if line.is_empty() {
+            return;
+        }
+        if let Err(error) = seat.send(line.make_contiguous()).await {
+            // Not the runs' fault: they go back untouched, and this slot takes a breath.
+            tracing::error!(%error, "no executor; giving the run back");
+            line.iter().for_each(|run| self.release(run));
+            return sleep(NO_EXECUTOR_PAUSE).await;
+        }
+        while let Some(run) = line.pop_front() {
+            if !self.attend(seat, &run).await {
+                // The process is gone, and the runs behind this one with it: none of them had begun.
+                return line.iter().for_each(|run| self.release(run));
+            }
+        }
+    }
+
+    /// Sees one run through. Returns whether the process can go on.
+    async fn attend(&self, seat: &mut Seat, run: &ClaimedRun) -> bool {
+        let began = Instant::now();
+        let limit = self.limit(run);
+        let stop = self.held.start(run.id);
+        let event = tokio::select! {
+            biased;
+            answer = seat.answer(run) => Event::Answer(answer),
+            why = told(stop) => Event::Stop(why),
+            () = sleep(limit) => Event::TimeUp,
+            () = self.shutdown.reaches(Urgency::Hurry) => Event::Shutdown,
+        };
+        let (end, goes_on) = match event {
+            Event::Answer(Answer::Envelope(envelope)) => (Some(AttemptEnd::Answered(envelope)), true),
+            Event::Answer(Answer::Died { how, stderr_tail }) => (Some(AttemptEnd::Crashed { how, stderr_tail }), false),
+            Event::TimeUp => (Some(AttemptEnd::TimedOut { limit }), false),
+            Event::Stop(Stop::Cancelled) => (Some(AttemptEnd::Cancelled), false),
+            Event::Shutdown => (Some(AttemptEnd::Released), false),
+            Event::Stop(Stop::Lost) => (None, false),
+        };
+        let logs_uri = seat.keep_output(run);
+        if !goes_on {
+            seat.kill().await;
+        }
+        self.pace.record(&run.task_path, began.elapsed());
+        match end {
+            Some(end) => self.end(run, end, began.elapsed(), logs_uri),
+            None => self.lose(run),
+        }
+        goes_on
+    }
+
+    /// Whether the run may start: `Err(None)` if it is no longer this worker's.
+    fn authorise(&self, run: &ClaimedRun) -> Result<(), Option<AttemptEnd>> {
+        if !self.held.trusts(run.id) {
+            return Err(None);
+        }
+        if run.expired {
+            return Err(Some(AttemptEnd::Expired));
+        }
+        if !self.settings.allow.allows(&run.task_path) {
+            return Err(Some(AttemptEnd::NotAllowed { task_path: run.task_path.clone() }));
+        }
+        if run.spec.len() > self.settings.max_payload_bytes {
+            return Err(Some(AttemptEnd::InvalidSpec {
+                message: format!(
+                    "the spec has {} bytes, this worker accepts {} (worker.max_payload_bytes); store large data elsewhere and pass a reference",
+                    run.spec.len(),
+                    self.settings.max_payload_bytes
+                ),
+            }));
+        }
+        Ok(())
+    }
+
+    /// The run's own timeout, within the worker's.
+    fn limit(&self, run: &ClaimedRun) -> Duration {
+        if run.timeout.is_zero() { self.settings.exec_timeout } else { run.timeout.min(self.settings.exec_timeout) }
+    }
+
+    /// Gives a run back that a slot has taken and that has not begun.
+    fn release(&self, run: &ClaimedRun) {
+        self.end(run, AttemptEnd::Released, Duration::ZERO, None);
+    }
+
+    /// Gives a run back that no slot has taken.
+    pub(crate) fn give_up(&self, run: &ClaimedRun) {
+        self.leave_ending(run, AttemptEnd::Released, Duration::ZERO, None);
+    }
+
+    fn end(&self, run: &ClaimedRun, end: AttemptEnd, took: Duration, logs_uri: Option<String>) {
+        self.leave_ending(run, end, took, logs_uri);
+        self.slots.ended();
+    }
+
+    fn leave_ending(&self, run: &ClaimedRun, end: AttemptEnd, took: Duration, logs_uri: Option<String>) {
+        let facts = AttemptFacts {
+            attempts: run.attempts,
+            max_attempts: run.max_attempts,
+            crash_count: run.crash_count,
+            spec: &run.spec,
+            worker_id: &self.settings.worker_id,
+        };
+        let transition = classify(end, facts, &mut rand::rng());
+        telemetry::attempt_ended(run, &transition, took);
+        self.endings.leave(Ending { id: run.id, epoch: run.epoch, transition, logs_uri });
+    }
+
+    fn lose(&self, run: &ClaimedRun) {
+        telemetry::lease_lost(run);
+        self.held.let_go(run.id, run.epoch);
+        self.slots.ended();
+    }
+}
+
+async fn told(stop: oneshot::Receiver<Stop>) -> Stop {
+    match stop.await {
+        Ok(why) => why,
+        // Nobody is left who could tell.
+        Err(_) => std::future::pending().await,
+    }
+}

@@ -1,0 +1,114 @@
+//! What Unix has to be asked for directly: descriptors over sockets, process groups, waiting statuses.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, sendmsg,
+    socketpair,
+};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::unix::AsyncFd;
+
+/// A pair of connected sockets that keep message boundaries. The second is for a child to inherit.
+pub(super) fn packet_pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    // The other side reads it with plain blocking calls, and finds it by number.
+    rustix::io::ioctl_fionbio(&theirs, false)?;
+    fcntl_setfd(&theirs, FdFlags::empty())?;
+    Ok((ours, theirs))
+}
+
+/// Makes the runtime watch a descriptor.
+pub(super) fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    #[expect(unsafe_code, reason = "the value owns its descriptor and never changes which one it is")]
+    let watched = unsafe { AsyncFd::register(descriptor) };
+    watched.map_err(std::io::Error::from)
+}
+
+/// Sends one packet, descriptors with it.
+pub(super) fn send_packet(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(std::io::Error::other("too many descriptors for one packet"));
+    }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives one packet; empty at the end of the stream.
+pub(super) fn receive_packet(socket: impl AsFd, buffer: &mut [u8]) -> std::io::Result<usize> {
+    // A plain receive: the zygote sends no descriptors, and any that came would be closed by the kernel.
+    let mut slice = IoSliceMut::new(buffer);
+    let (count, _) = recv(socket, &mut *slice, RecvFlags::empty())?;
+    Ok(count)
+}
+
+/// Kills every process of the group that `leader` leads.
+pub(super) fn kill_group(leader: i32) {
+    if let Some(pid) = Pid::from_raw(leader).filter(|_| leader > 1) {
+        // It may be gone already, which is as good.
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
+}
+
+/// The words for a status of `waitpid`.
+pub(super) fn describe(status: i32) -> String {
+    let signal = status & 0x7f;
+    if signal == 0 {
+        format!("exit code {}", (status >> 8) & 0xff)
+    } else {
+        format!("signal {signal}{}", name(signal))
+    }
+}
+
+fn name(signal: i32) -> &'static str {
+    match signal {
+        4 => " (SIGILL)",
+        6 => " (SIGABRT)",
+        7 => " (SIGBUS)",
+        8 => " (SIGFPE)",
+        9 => " (SIGKILL: killed from outside, often by the kernel for want of memory)",
+        11 => " (SIGSEGV)",
+        15 => " (SIGTERM)",
+        31 => " (SIGSYS)",
+        _ => "",
+    }
+}
+
+/// Makes the command's process the leader of its own session, and lets the kernel kill it when this process dies.
+///
+/// The kernel watches the *thread* that forks; the worker has one thread, which lives as long as the process.
+pub(super) fn lead_session_and_die_with_parent(command: &mut tokio::process::Command) {
+    let parent = rustix::process::getpid();
+    let prepare = move || {
+        rustix::process::setsid()?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Had the parent died before the line above, nobody would be told.
+        if rustix::process::getppid() != Some(parent) {
+            return Err(std::io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error()));
+        }
+        Ok(())
+    };
+    #[expect(unsafe_code, reason = "the hook runs between fork and exec; it makes three system calls and allocates nothing")]
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_read_as_words() {
+        assert_eq!(describe(0), "exit code 0");
+        assert_eq!(describe(3 << 8), "exit code 3");
+        assert_eq!(describe(11), "signal 11 (SIGSEGV)");
+        assert_eq!(describe(139), "signal 11 (SIGSEGV)");
+    }
+}

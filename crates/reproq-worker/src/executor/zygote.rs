@@ -1,0 +1,248 @@
+//! The process that has imported the site and forks children from it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::process::Stdio;
+use std::rc::Rc;
+
+use reproq_model::wire::ZygoteMessage;
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+use tokio::process::{Child as TokioChild, Command};
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::{Duration, timeout};
+
+use super::child::Child;
+use super::output::Output;
+use super::{ExecutorError, frames, unix};
+use crate::settings::ExecutorSettings;
+
+/// A site may take its time to import.
+const READY: Duration = Duration::from_secs(120);
+/// A fork takes milliseconds; a zygote that does not answer is replaced.
+const FORK: Duration = Duration::from_secs(10);
+
+/// The source of warm children. A zygote that has died is replaced by the next fork.
+pub(super) struct Zygote {
+    settings: Rc<ExecutorSettings>,
+    process: Mutex<Option<Rc<Process>>>,
+}
+
+/// One process.
+struct Process {
+    control: Rc<AsyncFd<OwnedFd>>,
+    shared: Rc<Shared>,
+    output: Output,
+    child: RefCell<TokioChild>,
+    next_token: Cell<u64>,
+}
+
+/// What the reader of the control socket and the forks have in common.
+#[derive(Default)]
+struct Shared {
+    forks: RefCell<HashMap<u64, oneshot::Sender<Result<i32, String>>>>,
+    /// Children that live, or whose end nobody has asked for.
+    children: RefCell<HashMap<i32, oneshot::Sender<i32>>>,
+    /// Ends that came before the child was known here.
+    early: RefCell<HashMap<i32, i32>>,
+    gone: Cell<bool>,
+}
+
+impl Zygote {
+    /// Starts the process and waits until the site is imported.
+    pub(super) async fn start(settings: Rc<ExecutorSettings>) -> Result<Self, ExecutorError> {
+        let process = Process::start(&settings).await?;
+        Ok(Self { settings, process: Mutex::new(Some(Rc::new(process))) })
+    }
+
+    /// One more child.
+    pub(super) async fn fork(&self) -> Result<Child, ExecutorError> {
+        let process = self.process().await?;
+        let child = process.fork(&self.settings).await;
+        if child.is_err() {
+            process.shared.gone.set(true);
+        }
+        child
+    }
+
+    async fn process(&self) -> Result<Rc<Process>, ExecutorError> {
+        let mut place = self.process.lock().await;
+        if let Some(process) = place.as_ref().filter(|process| !process.shared.gone.get()) {
+            return Ok(Rc::clone(process));
+        }
+        if place.take().is_some() {
+            tracing::warn!("the zygote is gone; starting another");
+        }
+        Ok(Rc::clone(place.insert(Rc::new(Process::start(&self.settings).await?))))
+    }
+}
+
+impl Process {
+    async fn start(settings: &ExecutorSettings) -> Result<Self, ExecutorError> {
+        let refused = |what| move |source| ExecutorError::System { what, source };
+        let (ours, theirs) = unix::packet_pair().map_err(refused("a socket for the zygote"))?;
+        let (read_end, write_end) =
+            pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from).map_err(refused("a pipe for the zygote"))?;
+        let both = write_end.try_clone().map_err(refused("a pipe for the zygote"))?;
+        let mut command = Command::new(&settings.python);
+        command
+            .args(["-m", &settings.module, "--serve", &theirs.as_raw_fd().to_string()])
+            .env("REPROQ_DB_ALIAS", &settings.db_alias)
+            .env("ALLOWED_TASK_MODULES", &settings.allowed_modules)
+            .env_remove("DATABASE_URL")
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(both))
+            .stderr(Stdio::from(write_end))
+            // Out of the terminal's group: a Ctrl-C is the worker's to handle.
+            .process_group(0);
+        let child = command.spawn().map_err(|source| ExecutorError::Spawn { python: settings.python.display().to_string(), source })?;
+        drop((command, theirs));
+        let output = Output::of(read_end, 64 * 1024).map_err(refused("the zygote's output"))?;
+        let control = Rc::new(unix::watch(ours).map_err(refused("the zygote's socket"))?);
+        let mut process =
+            Self { control, shared: Rc::default(), output, child: RefCell::new(child), next_token: Cell::new(1) };
+        process.wait_until_ready(settings).await?;
+        tokio::task::spawn_local(listen(Rc::clone(&process.control), Rc::clone(&process.shared)));
+        Ok(process)
+    }
+
+    async fn wait_until_ready(&mut self, settings: &ExecutorSettings) -> Result<(), ExecutorError> {
+        match timeout(READY, receive(&self.control)).await {
+            Ok(Ok(Some(ZygoteMessage::Ready { pid, python, django, version }))) => {
+                tracing::info!(pid, python, django, version, "executor ready");
+                Ok(())
+            }
+            Ok(Ok(Some(ZygoteMessage::Failed { message, traceback }))) => Err(ExecutorError::Site { message, traceback }),
+            other => {
+                let how = match other {
+                    Err(_) => format!("no word within {} s", READY.as_secs()),
+                    Ok(Err(error)) => error.to_string(),
+                    Ok(Ok(Some(_))) => "it said something unexpected".to_owned(),
+                    Ok(Ok(None)) => self.child.get_mut().wait().await.map_or_else(|error| error.to_string(), |status| status.to_string()),
+                };
+                Err(ExecutorError::Silent {
+                    python: settings.python.display().to_string(),
+                    module: settings.module.clone(),
+                    how,
+                    output: self.output.tail(),
+                })
+            }
+        }
+    }
+
+    async fn fork(&self, settings: &ExecutorSettings) -> Result<Child, ExecutorError> {
+        let refused = |what| move |source| ExecutorError::System { what, source };
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from);
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(refused("a socket for a child"))?;
+        let (out_read, out_write) = pipe().map_err(refused("a pipe for a child"))?;
+        let (err_read, err_write) = pipe().map_err(refused("a pipe for a child"))?;
+        let token = self.next_token.replace(self.next_token.get() + 1);
+        let (sender, forked) = oneshot::channel();
+        self.shared.forks.borrow_mut().insert(token, sender);
+        let request = serde_json::json!({"type": "fork", "token": token}).to_string();
+        let descriptors = [theirs.as_fd(), out_write.as_fd(), err_write.as_fd()];
+        send(&self.control, request.as_bytes(), &descriptors).await.map_err(refused("a word to the zygote"))?;
+        drop((theirs, out_write, err_write));
+        let pid = match timeout(FORK, forked).await {
+            Ok(Ok(Ok(pid))) => pid,
+            Ok(Ok(Err(message))) => return Err(ExecutorError::Fork(message)),
+            Ok(Err(_)) => return Err(ExecutorError::Fork(format!("the zygote ended: {}", self.output.tail()))),
+            Err(_) => return Err(ExecutorError::Fork(format!("the zygote did not answer within {} s", FORK.as_secs()))),
+        };
+        ours.set_nonblocking(true).map_err(refused("a socket for a child"))?;
+        Ok(Child {
+            pid,
+            stream: UnixStream::from_std(ours).map_err(refused("a socket for a child"))?,
+            stdout: Output::of(out_read, settings.max_stdout_bytes).map_err(refused("a pipe for a child"))?,
+            stderr: Output::of(err_read, settings.max_stderr_bytes).map_err(refused("a pipe for a child"))?,
+            ended: self.shared.end_of(pid),
+            received: frames::FrameBuffer::default(),
+            broken: None,
+        })
+    }
+}
+
+impl Shared {
+    fn end_of(&self, pid: i32) -> oneshot::Receiver<i32> {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(status) = self.early.borrow_mut().remove(&pid) {
+            // The receiver is in this very function.
+            let _ = sender.send(status);
+        } else {
+            self.children.borrow_mut().insert(pid, sender);
+        }
+        receiver
+    }
+
+    fn ended(&self, pid: i32, status: i32) {
+        match self.children.borrow_mut().remove(&pid) {
+            // Whoever had the child may have let it go.
+            Some(sender) => drop(sender.send(status)),
+            None => drop(self.early.borrow_mut().insert(pid, status)),
+        }
+    }
+
+    /// Everybody who waits for the zygote stops waiting.
+    fn close(&self) {
+        self.gone.set(true);
+        self.forks.borrow_mut().clear();
+        self.children.borrow_mut().clear();
+    }
+}
+
+/// Reads what the zygote says until it says no more.
+async fn listen(control: Rc<AsyncFd<OwnedFd>>, shared: Rc<Shared>) {
+    loop {
+        match receive(&control).await {
+            Ok(Some(ZygoteMessage::Forked { token, pid })) => {
+                if let Some(waiting) = shared.forks.borrow_mut().remove(&token) {
+                    // A fork that has timed out is not wanted any more; its stream is closed, so the child exits.
+                    let _ = waiting.send(Ok(pid));
+                }
+            }
+            Ok(Some(ZygoteMessage::ForkFailed { token, message })) => {
+                if let Some(waiting) = shared.forks.borrow_mut().remove(&token) {
+                    let _ = waiting.send(Err(message));
+                }
+            }
+            Ok(Some(ZygoteMessage::Exited { pid, status, max_rss_kib })) => {
+                tracing::debug!(pid, how = unix::describe(status), max_rss_kib, "child ended");
+                shared.ended(pid, status);
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => return shared.close(),
+            Err(error) => {
+                tracing::warn!(%error, "the zygote's socket broke");
+                return shared.close();
+            }
+        }
+    }
+}
+
+async fn send(control: &AsyncFd<OwnedFd>, bytes: &[u8], descriptors: &[std::os::fd::BorrowedFd<'_>]) -> std::io::Result<()> {
+    loop {
+        let mut ready = control.writable().await?;
+        if let Ok(done) = ready.try_io(|socket| unix::send_packet(socket.get_ref(), bytes, descriptors)) {
+            return done;
+        }
+    }
+}
+
+/// None at the end of the stream.
+async fn receive(control: &AsyncFd<OwnedFd>) -> std::io::Result<Option<ZygoteMessage>> {
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        let mut ready = control.readable().await?;
+        if let Ok(received) = ready.try_io(|socket| unix::receive_packet(socket.get_ref(), &mut buffer)) {
+            let count = match received {
+                Ok(count) => count,
+                // The zygote died with words of ours unread.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+                Err(error) => return Err(error),
+            };
+            return if count == 0 { Ok(None) } else { Ok(Some(serde_json::from_slice(&buffer[..count])?)) };
+        }
+    }
+}

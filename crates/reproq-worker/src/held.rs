@@ -1,0 +1,166 @@
+//! Everything that this worker has claimed and whose end is not in the database yet, and how long it may trust that.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use reproq_model::{Epoch, RunId};
+use reproq_store::OwnedRun;
+use tokio::sync::oneshot;
+
+/// Why an attempt must stop before it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Somebody cancelled the run.
+    Cancelled,
+    /// The lease is lost, or can no longer be proven: nothing may be written.
+    Lost,
+}
+
+struct Entry {
+    epoch: Epoch,
+    /// When the claim's answer was here: a heartbeat sent later must name the run.
+    since: Instant,
+    /// From then on another worker may own the run.
+    trusted_until: Instant,
+    stop: Option<oneshot::Sender<Stop>>,
+}
+
+/// The runs in this worker's hands. Single-threaded; each method is one step.
+#[derive(Default)]
+pub(crate) struct Held {
+    entries: RefCell<HashMap<RunId, Entry>>,
+    /// Owned in the database and unknown here at the last heartbeat.
+    strangers: RefCell<HashSet<(RunId, Epoch)>>,
+}
+
+impl Held {
+    pub(crate) fn claimed(&self, id: RunId, epoch: Epoch, trusted_until: Instant) {
+        self.entries.borrow_mut().insert(id, Entry { epoch, since: Instant::now(), trusted_until, stop: None });
+    }
+
+    /// The attempt starts: returns how it will be told to stop.
+    pub(crate) fn start(&self, id: RunId) -> oneshot::Receiver<Stop> {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(entry) = self.entries.borrow_mut().get_mut(&id) {
+            entry.stop = Some(sender);
+        }
+        receiver
+    }
+
+    /// The run's end is in the database, or does not matter any more.
+    pub(crate) fn let_go(&self, id: RunId, epoch: Epoch) {
+        let mut entries = self.entries.borrow_mut();
+        if entries.get(&id).is_some_and(|entry| entry.epoch == epoch) {
+            entries.remove(&id);
+        }
+    }
+
+    /// Whether the run is still this worker's to start.
+    pub(crate) fn trusts(&self, id: RunId) -> bool {
+        self.entries.borrow().get(&id).is_some_and(|entry| entry.trusted_until > Instant::now())
+    }
+
+    /// Takes in what a heartbeat said. `asked_at` is when it was sent: what was claimed later is not in the answer.
+    /// Returns runs that the database counts as this worker's and that nobody here knows, twice in a row: claims whose
+    /// answer was lost.
+    pub(crate) fn confirm(&self, owned: &[OwnedRun], asked_at: Instant, trust: Duration) -> Vec<OwnedRun> {
+        let mut entries = self.entries.borrow_mut();
+        let by_id: HashMap<RunId, &OwnedRun> = owned.iter().map(|run| (run.id, run)).collect();
+        for (id, entry) in entries.iter_mut() {
+            match by_id.get(id).filter(|run| run.epoch == entry.epoch) {
+                Some(run) => {
+                    entry.trusted_until = entry.trusted_until.max(asked_at + trust);
+                    if run.cancel_requested {
+                        tell(entry, Stop::Cancelled);
+                    }
+                }
+                // Known before the heartbeat was sent, and not in its answer: taken away.
+                None if entry.since < asked_at => tell(entry, Stop::Lost),
+                None => {}
+            }
+        }
+        let unknown: HashSet<(RunId, Epoch)> =
+            owned.iter().filter(|run| !entries.contains_key(&run.id)).map(|run| (run.id, run.epoch)).collect();
+        let before = self.strangers.replace(unknown);
+        let after = self.strangers.borrow();
+        let twice = |run: &&OwnedRun| before.contains(&(run.id, run.epoch)) && after.contains(&(run.id, run.epoch));
+        owned.iter().filter(twice).copied().collect()
+    }
+
+    /// Tells every attempt whose lease can no longer be proven to stop. Returns how many there were.
+    pub(crate) fn stop_untrusted(&self) -> usize {
+        let now = Instant::now();
+        let mut entries = self.entries.borrow_mut();
+        let untrusted = entries.values_mut().filter(|entry| entry.trusted_until <= now && entry.stop.is_some());
+        untrusted.map(|entry| tell(entry, Stop::Lost)).count()
+    }
+}
+
+fn tell(entry: &mut Entry, why: Stop) {
+    if let Some(stop) = entry.stop.take() {
+        // An attempt that has just ended no longer listens.
+        let _ = stop.send(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRUST: Duration = Duration::from_secs(12);
+
+    fn owned(id: i64, epoch: i32) -> OwnedRun {
+        OwnedRun { id: RunId(id), epoch: Epoch(epoch), cancel_requested: false }
+    }
+
+    #[test]
+    fn a_run_that_the_heartbeat_does_not_name_is_lost() {
+        let held = Held::default();
+        let start = Instant::now();
+        held.claimed(RunId(1), Epoch(1), start + TRUST);
+        held.claimed(RunId(2), Epoch(1), start + TRUST);
+        let (mut kept, mut lost) = (held.start(RunId(1)), held.start(RunId(2)));
+        held.confirm(&[owned(1, 1)], start + Duration::from_secs(5), TRUST);
+        assert_eq!(lost.try_recv(), Ok(Stop::Lost));
+        assert!(kept.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_run_claimed_after_the_heartbeat_was_sent_is_not_lost() {
+        let held = Held::default();
+        let asked_at = Instant::now();
+        held.claimed(RunId(1), Epoch(1), asked_at + TRUST);
+        let mut stop = held.start(RunId(1));
+        held.confirm(&[], asked_at, TRUST);
+        assert!(stop.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_claim_under_another_epoch_is_not_this_one() {
+        let held = Held::default();
+        let start = Instant::now();
+        held.claimed(RunId(1), Epoch(1), start + TRUST);
+        let mut stop = held.start(RunId(1));
+        held.confirm(&[owned(1, 2)], start + Duration::from_secs(5), TRUST);
+        assert_eq!(stop.try_recv(), Ok(Stop::Lost));
+    }
+
+    #[test]
+    fn a_stranger_is_returned_at_its_second_heartbeat() {
+        let held = Held::default();
+        let now = Instant::now();
+        assert!(held.confirm(&[owned(7, 1)], now, TRUST).is_empty());
+        assert_eq!(held.confirm(&[owned(7, 1), owned(8, 1)], now, TRUST), [owned(7, 1)]);
+    }
+
+    #[test]
+    fn what_cannot_be_proven_is_stopped() {
+        let held = Held::default();
+        held.claimed(RunId(1), Epoch(1), Instant::now());
+        let mut stop = held.start(RunId(1));
+        assert!(!held.trusts(RunId(1)));
+        assert_eq!(held.stop_untrusted(), 1);
+        assert_eq!(stop.try_recv(), Ok(Stop::Lost));
+    }
+}

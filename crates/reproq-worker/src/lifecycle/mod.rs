@@ -1,0 +1,14 @@
+//! What a worker does beside its work: keep its leases, notice what it has lost, take over from those who went silent.
+
+mod heartbeat;
+mod reclaim;
+
+use std::time::Duration;
+
+pub(crate) use heartbeat::{beat, watch};
+pub(crate) use reclaim::reclaim;
+
+/// How long a worker may believe in a lease: what is left of it must be enough to kill what it has started.
+pub(crate) fn trust(lease: Duration) -> Duration {
+    lease - (lease / 5).min(Duration::from_secs(3))
+}

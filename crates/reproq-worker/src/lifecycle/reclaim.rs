@@ -1,0 +1,50 @@
+//! Runs of workers that went silent: any worker takes them back, through the same ending as every other.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use reproq_model::{AttemptEnd, AttemptFacts, classify};
+use reproq_store::{Ending, ExpiredRun, Fence, Store, StoreError};
+use tokio::time::sleep;
+
+use crate::telemetry;
+
+/// The most runs taken back in one go: a fleet that comes back must not find everything expired at once.
+const BATCH: u32 = 100;
+
+/// Looks at once, and then for ever.
+pub(crate) async fn reclaim(store: Rc<dyn Store>, interval: Duration) {
+    loop {
+        match take_back(store.as_ref()).await {
+            Ok(count) => {
+                telemetry::reclaimed(count);
+                if count >= u64::from(BATCH) {
+                    continue;
+                }
+            }
+            Err(error) => telemetry::store_failed("reclaim", &error),
+        }
+        sleep(interval).await;
+    }
+}
+
+async fn take_back(store: &dyn Store) -> Result<u64, StoreError> {
+    let expired = store.expired(BATCH).await?;
+    if expired.is_empty() {
+        return Ok(0);
+    }
+    let endings: Vec<Ending> = expired.iter().map(ending).collect();
+    store.finish(Fence::LeaseEnded, &endings).await
+}
+
+fn ending(run: &ExpiredRun) -> Ending {
+    let facts = AttemptFacts {
+        attempts: run.attempts,
+        max_attempts: run.max_attempts,
+        crash_count: run.crash_count,
+        spec: "",
+        worker_id: &run.worker_id,
+    };
+    let transition = classify(AttemptEnd::LeaseExpired, facts, &mut rand::rng());
+    Ending { id: run.id, epoch: run.epoch, transition, logs_uri: None }
+}

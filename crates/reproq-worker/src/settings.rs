@@ -1,0 +1,66 @@
+//! What a worker needs to know, resolved and validated before it starts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reproq_model::AllowList;
+
+use crate::executor::Mode;
+
+/// A worker's settings. The binary makes them from its configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Name of the worker, unique among live ones.
+    pub worker_id: String,
+    /// The machine.
+    pub hostname: String,
+    /// Queues to serve.
+    pub queues: Vec<String>,
+    /// Slots: attempts at the same time.
+    pub concurrency: u32,
+    /// How long a claim holds without a heartbeat.
+    pub lease: Duration,
+    /// Between heartbeats.
+    pub heartbeat: Duration,
+    /// Between looks for runs of silent workers; none: this worker does not look.
+    pub reclaim_interval: Option<Duration>,
+    /// Shortest wait between polls of an empty queue.
+    pub poll_min: Duration,
+    /// Longest wait between polls of an empty queue.
+    pub poll_max: Duration,
+    /// Upper bound of every task's own timeout.
+    pub exec_timeout: Duration,
+    /// How long running attempts may go on after a request to stop.
+    pub shutdown_timeout: Duration,
+    /// Largest spec that is run, in bytes.
+    pub max_payload_bytes: usize,
+    /// Modules whose tasks may run.
+    pub allow: AllowList,
+    /// Weight of priority to set in the database; none: leave it.
+    pub priority_aging_seconds: Option<f64>,
+    /// How tasks are executed.
+    pub executor: ExecutorSettings,
+}
+
+/// How tasks are executed.
+#[derive(Debug, Clone)]
+pub struct ExecutorSettings {
+    /// Warm children, or one process per attempt.
+    pub mode: Mode,
+    /// The Python interpreter.
+    pub python: PathBuf,
+    /// The module to run, `reproq_django.executor`.
+    pub module: String,
+    /// Whether process mode hands the spec over in a file instead of on stdin.
+    pub payload_in_file: bool,
+    /// The site's alias of the queue's database.
+    pub db_alias: String,
+    /// The modules that children may run tasks of, as the environment spells them.
+    pub allowed_modules: String,
+    /// Bytes of stdout kept per attempt.
+    pub max_stdout_bytes: usize,
+    /// Bytes of stderr kept per attempt.
+    pub max_stderr_bytes: usize,
+    /// Where the output of attempts is written; none: nowhere.
+    pub logs_dir: Option<PathBuf>,
+}

@@ -1,0 +1,85 @@
+//! What the worker says about itself: one function per event, so that logs, and later metrics and streams, have one source.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use reproq_model::{RunStatus, Transition};
+use reproq_store::{ClaimedRun, StoreError};
+
+/// One cause of trouble is worth one line in this time.
+const QUIET: Duration = Duration::from_secs(10);
+
+pub(crate) fn claimed(count: usize) {
+    tracing::trace!(count, "claimed");
+}
+
+pub(crate) fn attempt_ended(run: &ClaimedRun, transition: &Transition, took: Duration) {
+    let (result_id, task, attempt) = (run.id.0, run.task_path.as_str(), run.attempts);
+    let ms = took.as_secs_f64() * 1000.0;
+    match transition.status {
+        RunStatus::Successful => tracing::debug!(result_id, task, attempt, ms, "succeeded"),
+        RunStatus::Ready if transition.give_back => tracing::info!(result_id, task, attempt, "given back"),
+        RunStatus::Ready => {
+            let again_in = transition.delay.as_secs_f64();
+            tracing::warn!(result_id, task, attempt, ms, again_in, error = cause(transition), "failed, will be retried");
+        }
+        RunStatus::Cancelled => tracing::warn!(result_id, task, attempt, "cancelled"),
+        _ => tracing::error!(result_id, task, attempt, ms, error = cause(transition), "failed"),
+    }
+}
+
+/// The message inside the entry for `errors_json`.
+fn cause(transition: &Transition) -> String {
+    let entry: Option<serde_json::Value> = transition.error.as_deref().and_then(|entry| serde_json::from_str(entry).ok());
+    entry.and_then(|entry| entry["message"].as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+pub(crate) fn lease_lost(run: &ClaimedRun) {
+    tracing::warn!(result_id = run.id.0, task = run.task_path, "lease lost; the attempt was stopped and nothing was written");
+}
+
+pub(crate) fn finished(sent: usize, written: u64) {
+    let fenced = sent as u64 - written.min(sent as u64);
+    if fenced > 0 {
+        tracing::warn!(fenced, "endings were fenced: the runs have other owners, or their end was written before");
+    }
+}
+
+pub(crate) fn refused(error: &StoreError) {
+    tracing::error!(%error, "the database refuses a batch of endings; sending them one by one");
+}
+
+pub(crate) fn reclaimed(count: u64) {
+    if count > 0 {
+        tracing::warn!(count, "took back runs of workers that went silent");
+    }
+}
+
+pub(crate) fn adopted(count: usize) {
+    tracing::warn!(count, "gave back claims whose answer had been lost");
+}
+
+pub(crate) fn untrusted(count: usize) {
+    tracing::error!(count, "leases could not be renewed in time; their attempts were stopped");
+}
+
+/// A database that is away makes every loop fail; each tells, and only the first is heard.
+pub(crate) fn store_failed(what: &'static str, error: &StoreError) {
+    thread_local! {
+        static LAST: RefCell<HashMap<&'static str, Instant>> = RefCell::default();
+    }
+    let loud = LAST.with_borrow_mut(|last| {
+        let now = Instant::now();
+        let loud = last.get(what).is_none_or(|said| now.duration_since(*said) > QUIET);
+        if loud {
+            last.insert(what, now);
+        }
+        loud
+    });
+    if loud {
+        tracing::warn!(what, %error, "the database failed; trying again");
+    } else {
+        tracing::debug!(what, %error, "the database failed; trying again");
+    }
+}

@@ -1,0 +1,182 @@
+//! A worker's life, in order: look at the schema, import the site, make itself known, work, drain, leave.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use reproq_model::Incarnation;
+use reproq_store::{Fence, Registration, Store, StoreError};
+use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::task::{JoinHandle, JoinSet, spawn_local};
+use tokio::time::timeout;
+
+use crate::attempt::Attempts;
+use crate::dispatcher::Dispatcher;
+use crate::executor::{ExecutorError, Executors};
+use crate::finisher::{Endings, finish_all};
+use crate::held::Held;
+use crate::lifecycle;
+use crate::pace::Pace;
+use crate::settings::Settings;
+use crate::shutdown::{Shutdown, Signals, Urgency};
+use crate::slots::Slots;
+use crate::wake;
+
+/// How long the last endings may take to reach the database; after that their leases lapse.
+const FLUSH: Duration = Duration::from_secs(10);
+/// Children that are forked before there is work for them, so that the first run finds one.
+const FORKED_AHEAD: u32 = 2;
+
+/// Why a worker could not start.
+#[derive(Debug, Error)]
+pub enum WorkerError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Python, or the site.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+}
+
+/// How a worker left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With nothing left in its hands.
+    Drained,
+    /// With endings that the database did not take; the leases of their runs will lapse.
+    Unwritten,
+    /// In a hurry, at the third request.
+    Abandoned,
+}
+
+/// Runs a worker until it is asked to stop. Must be polled within a `tokio::task::LocalSet` of a one-threaded runtime.
+pub async fn run(store: Rc<dyn Store>, settings: Settings, signals: Signals) -> Result<Ended, WorkerError> {
+    let shutdown = Shutdown::new();
+    let signals = spawn_local(signals.escalate(shutdown.clone()));
+    let ended = tokio::select! {
+        ended = live(store, settings, shutdown.clone()) => ended,
+        () = shutdown.reaches(Urgency::Now) => Ok(Ended::Abandoned),
+    };
+    signals.abort();
+    ended
+}
+
+async fn live(store: Rc<dyn Store>, settings: Settings, shutdown: Shutdown) -> Result<Ended, WorkerError> {
+    store.check_schema().await?;
+    let executors = tokio::select! {
+        executors = Executors::start(settings.executor.clone()) => executors?,
+        () = shutdown.reaches(Urgency::Drain) => return Ok(Ended::Drained),
+    };
+    let registration = Rc::new(registration(&settings));
+    store.register(&registration).await?;
+    if let Some(seconds) = settings.priority_aging_seconds {
+        store.set_priority_aging(seconds).await?;
+    }
+    tracing::info!(
+        worker_id = settings.worker_id, queues = ?settings.queues, concurrency = settings.concurrency, mode = ?settings.executor.mode,
+        "worker started"
+    );
+    let ended = work(Rc::clone(&store), Rc::new(settings), executors, Rc::clone(&registration), shutdown).await;
+    if let Err(error) = store.deregister(&registration).await {
+        tracing::warn!(%error, "the worker could not sign off; its entry will look silent");
+    }
+    tracing::info!(?ended, "worker stopped");
+    Ok(ended)
+}
+
+fn registration(settings: &Settings) -> Registration {
+    Registration {
+        worker_id: settings.worker_id.clone(),
+        incarnation: Incarnation::random(),
+        hostname: settings.hostname.clone(),
+        pid: std::process::id(),
+        concurrency: settings.concurrency,
+        queues: settings.queues.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+async fn work(
+    store: Rc<dyn Store>,
+    settings: Rc<Settings>,
+    executors: Rc<Executors>,
+    registration: Rc<Registration>,
+    shutdown: Shutdown,
+) -> Ended {
+    let (endings, left) = Endings::new();
+    let attempts = Rc::new(Attempts {
+        slots: Rc::new(Slots::new(settings.concurrency)),
+        held: Rc::new(Held::default()),
+        endings: endings.clone(),
+        pace: Rc::new(Pace::new()),
+        shutdown: shutdown.clone(),
+        settings: Rc::clone(&settings),
+    });
+    let fence = Fence::Owner(registration.incarnation);
+    let mut finisher =
+        spawn_local(finish_all(Rc::clone(&store), fence, left, endings.counter(), Rc::clone(&attempts.held)));
+    drop(endings);
+    let wake = Rc::new(Notify::new());
+    let mut duties = vec![
+        spawn_local(wake::listen(Rc::clone(&store), Rc::clone(&wake))),
+        spawn_local(lifecycle::beat(Rc::clone(&store), Rc::clone(&registration), Rc::clone(&attempts))),
+        spawn_local(lifecycle::watch(Rc::clone(&attempts))),
+    ];
+    if let Some(interval) = settings.reclaim_interval {
+        duties.push(spawn_local(lifecycle::reclaim(Rc::clone(&store), interval)));
+    }
+    let mut slots = open_slots(&attempts, &executors);
+    Dispatcher { store, registration, attempts: Rc::clone(&attempts), wake }.run().await;
+    drain(&attempts, &mut slots).await;
+    // The heartbeat goes on while endings are on their way; it holds the last ends of their channel.
+    let flushed = wait_for_endings(&attempts, &mut finisher).await;
+    duties.iter().for_each(JoinHandle::abort);
+    finisher.abort();
+    if flushed { Ended::Drained } else { Ended::Unwritten }
+}
+
+fn open_slots(attempts: &Rc<Attempts>, executors: &Rc<Executors>) -> JoinSet<()> {
+    let mut slots = JoinSet::new();
+    for number in 0..attempts.settings.concurrency {
+        let mut seat = executors.seat(&attempts.settings.worker_id);
+        let attempts = Rc::clone(attempts);
+        slots.spawn_local(async move {
+            // The last slots to become idle are the first to get work, and they are the ones that are warm.
+            if number + FORKED_AHEAD >= attempts.settings.concurrency
+                && let Err(error) = seat.warm().await
+            {
+                tracing::warn!(%error, "no child could be forked ahead");
+            }
+            attempts.slot(seat).await;
+        });
+    }
+    slots
+}
+
+/// Gives back what has not begun, lets what has begun end, and interrupts it when its time is up.
+async fn drain(attempts: &Rc<Attempts>, slots: &mut JoinSet<()>) {
+    for run in attempts.slots.close() {
+        attempts.give_up(&run);
+    }
+    let grace = attempts.settings.shutdown_timeout;
+    let busy = attempts.slots.busy();
+    if busy > 0 {
+        tracing::info!(busy, grace_seconds = grace.as_secs_f64(), "stopping: waiting for running attempts");
+    }
+    let all_ended = async { while slots.join_next().await.is_some() {} };
+    if timeout(grace, all_ended).await.is_err() {
+        tracing::warn!(busy = attempts.slots.busy(), "stopping: interrupting attempts; their runs go back to the queue");
+        attempts.shutdown.request(Urgency::Hurry);
+        while slots.join_next().await.is_some() {}
+    }
+}
+
+/// Whether everything that has ended is in the database.
+async fn wait_for_endings(attempts: &Rc<Attempts>, finisher: &mut JoinHandle<()>) -> bool {
+    let written = async {
+        while attempts.endings.backlog() > 0 && !finisher.is_finished() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(FLUSH, written).await.is_ok() && attempts.endings.backlog() == 0
+}

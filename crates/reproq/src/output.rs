@@ -1,0 +1,66 @@
+//! Standard output is data, standard error is talk. Everything that the program prints comes through here.
+
+use std::io::{IsTerminal as _, Write as _};
+
+/// Prints data.
+pub fn print(text: &str) {
+    // A reader that has gone away (`| head`) is not a failure of ours.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Prints talk.
+pub fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Whether a person reads the talk.
+pub fn talks_to_a_person() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// A table with aligned columns; numbers to the right.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let widths: Vec<usize> = (0..head.len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).chain([head[column].len()]).max().unwrap_or(0))
+        .collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let cells: Vec<String> = cells
+            .zip(&widths)
+            .map(|(cell, width)| {
+                let number = cell.starts_with(|first: char| first.is_ascii_digit());
+                if number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            })
+            .collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![line(&mut head.iter().copied())];
+    lines.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
+    lines.join("\n")
+}
+
+/// A span of time as people say it.
+pub fn span(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => format!("{:.0}ms", s * 1000.0),
+        s if s < 120.0 => format!("{s:.0}s"),
+        s if s < 7200.0 => format!("{:.0}m", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0}h", s / 3600.0),
+        s => format!("{:.0}d", s / 86_400.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_to_the_right_and_words_to_the_left() {
+        let rows = [vec!["default".to_owned(), "7".to_owned()], vec!["mail".to_owned(), "1200".to_owned()]];
+        assert_eq!(table(&["queue", "ready"], &rows), "queue    ready\ndefault      7\nmail      1200");
+    }
+
+    #[test]
+    fn spans_read_as_people_say_them() {
+        assert_eq!([0.25, 5.0, 600.0, 7200.0, 864_000.0].map(span), ["250ms", "5s", "10m", "2h", "10d"]);
+    }
+}

@@ -1,0 +1,75 @@
+//! Parts made from the configuration.
+
+use std::rc::Rc;
+
+use reproq_config::{Aging, DatabaseConfig, ExecutorMode, PayloadMode, Resolved, Target, WorkerConfig};
+use reproq_model::AllowList;
+use reproq_store::{Address, Store};
+use reproq_worker::{ExecutorSettings, Mode, Settings};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::exit::Failure;
+
+/// So many seconds of waiting weigh as much as one point of priority when aging is off: ten years.
+const NO_AGING: f64 = 10.0 * 365.0 * 86_400.0;
+
+/// The worker's one thread.
+pub fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| Failure::system("the runtime could not start", &error))
+}
+
+/// The queue's database.
+pub async fn store(config: &Resolved) -> Result<Rc<dyn Store>, Failure> {
+    let address = match config.database()?.dsn.target() {
+        Target::Postgres(url) => Address::Postgres(url),
+        Target::Sqlite(path) => Address::Sqlite(path),
+    };
+    Ok(reproq_store::connect(address).await?)
+}
+
+/// What the worker is to do.
+pub fn settings(config: &Resolved) -> Result<Settings, Failure> {
+    let worker = config.worker();
+    Ok(Settings {
+        worker_id: worker.worker_id.clone(),
+        hostname: hostname(),
+        queues: worker.queues.clone(),
+        concurrency: u32::try_from(worker.concurrency).unwrap_or(u32::MAX),
+        lease: worker.lease,
+        heartbeat: worker.heartbeat,
+        reclaim_interval: worker.reclaim_interval,
+        poll_min: worker.poll_min,
+        poll_max: worker.poll_max,
+        exec_timeout: worker.exec_timeout,
+        shutdown_timeout: worker.shutdown_timeout,
+        max_payload_bytes: worker.max_payload_bytes,
+        allow: AllowList::new(&worker.allowed_task_modules),
+        priority_aging_seconds: match worker.aging {
+            Aging::FromDatabase => None,
+            Aging::Off => Some(NO_AGING),
+            Aging::SecondsPerPoint(seconds) => Some(seconds),
+        },
+        executor: executor(worker, config.database()?),
+    })
+}
+
+fn executor(worker: &WorkerConfig, database: &DatabaseConfig) -> ExecutorSettings {
+    ExecutorSettings {
+        mode: match worker.executor_mode {
+            ExecutorMode::Pool => Mode::Pool,
+            ExecutorMode::Process => Mode::Process,
+        },
+        python: worker.python_bin.clone(),
+        module: worker.executor_module.clone(),
+        payload_in_file: worker.payload_mode == PayloadMode::File,
+        db_alias: database.alias.clone(),
+        allowed_modules: worker.allowed_task_modules.join(","),
+        max_stdout_bytes: worker.max_stdout_bytes,
+        max_stderr_bytes: worker.max_stderr_bytes,
+        logs_dir: worker.logs_dir.clone(),
+    }
+}
+
+fn hostname() -> String {
+    gethostname::gethostname().to_string_lossy().into_owned()
+}
