@@ -8,7 +8,13 @@ impl AllowList {
     /// Reads the earlier system's form: `shop.tasks.`, `shop.tasks` and `*` (every module that the site has imported).
     #[must_use]
     pub fn new<S: AsRef<str>>(prefixes: impl IntoIterator<Item = S>) -> Self {
-        Self(prefixes.into_iter().map(|prefix| components(prefix.as_ref())).filter(|parts| !parts.is_empty()).collect())
+        Self(
+            prefixes
+                .into_iter()
+                .map(|prefix| components(prefix.as_ref()))
+                .filter(|parts| !parts.is_empty())
+                .collect(),
+        )
     }
 
     /// Whether the module of `task_path` (`package.module.function`) is on the list.
@@ -31,8 +37,16 @@ mod tests {
     #[test]
     fn a_prefix_ends_at_a_component() {
         let list = AllowList::new(["shop.tasks.", "mail"]);
-        assert!(list.allows("shop.tasks.send") && list.allows("shop.tasks.nightly.send") && list.allows("mail.send"));
-        assert!(!list.allows("shop.tasks_old.send") && !list.allows("shop.models.send") && !list.allows("mailer.send"));
+        assert!(
+            list.allows("shop.tasks.send")
+                && list.allows("shop.tasks.nightly.send")
+                && list.allows("mail.send")
+        );
+        assert!(
+            !list.allows("shop.tasks_old.send")
+                && !list.allows("shop.models.send")
+                && !list.allows("mailer.send")
+        );
     }
 
     #[test]

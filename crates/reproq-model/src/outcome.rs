@@ -133,7 +133,9 @@ pub fn classify(end: AttemptEnd, facts: AttemptFacts<'_>, rng: &mut impl Rng) ->
         RunStatus::Failed
     };
     let delay = match status {
-        RunStatus::Ready => failure.wait.unwrap_or_else(|| crate::spec::backoff(facts.spec).delay(facts.attempts, rng)),
+        RunStatus::Ready => {
+            failure.wait.unwrap_or_else(|| crate::spec::backoff(facts.spec).delay(facts.attempts, rng))
+        }
         _ => Duration::ZERO,
     };
     let message = clean(&failure.message);
@@ -193,7 +195,7 @@ fn raised(envelope: Envelope) -> Failure {
 
 /// A wait that a task asks for is kept within what the database can add to a date.
 fn bounded(wait: Duration) -> Duration {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    const YEAR: Duration = Duration::from_hours(365 * 24);
     wait.min(YEAR)
 }
 
@@ -224,7 +226,8 @@ fn stopped(end: AttemptEnd) -> Failure {
         AttemptEnd::InvalidSpec { message } => (FailureKind::InvalidSpec, message, None, None),
         AttemptEnd::LeaseExpired => (
             FailureKind::LeaseExpiry,
-            "the worker stopped renewing its lease on this run: it was killed, or lost the database".to_owned(),
+            "the worker stopped renewing its lease on this run: it was killed, or lost the database"
+                .to_owned(),
             None,
             Some(Duration::ZERO),
         ),
@@ -272,7 +275,7 @@ mod tests {
         classify(end, facts, &mut rand::rng())
     }
 
-    fn answer(value: Value) -> AttemptEnd {
+    fn answer(value: &Value) -> AttemptEnd {
         AttemptEnd::Answered(serde_json::from_str(&value.to_string()).unwrap())
     }
 
@@ -286,7 +289,8 @@ mod tests {
 
     #[test]
     fn a_failure_is_retried_until_the_budget_is_spent() {
-        let failure = || answer(json!({"ok": false, "exception_class": "builtins.ValueError", "message": "no"}));
+        let failure =
+            || answer(&json!({"ok": false, "exception_class": "builtins.ValueError", "message": "no"}));
         assert_eq!(end(failure(), facts(2, 3)).status, RunStatus::Ready);
         let last = end(failure(), facts(3, 3));
         assert_eq!((last.status, last.last_error.as_deref()), (RunStatus::Failed, Some("no")));
@@ -300,18 +304,21 @@ mod tests {
     #[test]
     fn what_cannot_get_better_is_not_retried() {
         for kind in ["invalid_spec", "invalid_result", "security_violation"] {
-            let transition = end(answer(json!({"ok": false, "kind": kind, "message": "x"})), facts(1, 3));
+            let transition = end(answer(&json!({"ok": false, "kind": kind, "message": "x"})), facts(1, 3));
             assert_eq!(transition.status, RunStatus::Failed, "{kind}");
         }
-        assert_eq!(end(AttemptEnd::NotAllowed { task_path: "os.system".into() }, facts(1, 3)).status, RunStatus::Failed);
+        assert_eq!(
+            end(AttemptEnd::NotAllowed { task_path: "os.system".into() }, facts(1, 3)).status,
+            RunStatus::Failed
+        );
     }
 
     #[test]
     fn the_tasks_own_wait_beats_the_policy() {
-        let transition = end(answer(json!({"ok": false, "message": "x", "retry_in": 0.25})), facts(1, 3));
+        let transition = end(answer(&json!({"ok": false, "message": "x", "retry_in": 0.25})), facts(1, 3));
         assert_eq!(transition.delay, Duration::from_millis(250));
-        let absurd = end(answer(json!({"ok": false, "message": "x", "retry_in": 1e300})), facts(1, 3));
-        assert!(absurd.delay <= Duration::from_secs(365 * 24 * 3600));
+        let absurd = end(answer(&json!({"ok": false, "message": "x", "retry_in": 1e300})), facts(1, 3));
+        assert!(absurd.delay <= Duration::from_hours(365 * 24));
     }
 
     #[test]
@@ -347,14 +354,14 @@ mod tests {
 
     #[test]
     fn a_message_with_a_nul_still_ends_the_run() {
-        let transition = end(answer(json!({"ok": false, "message": "a\u{0}b"})), facts(3, 3));
+        let transition = end(answer(&json!({"ok": false, "message": "a\u{0}b"})), facts(3, 3));
         assert_eq!(transition.last_error.as_deref(), Some("a\u{FFFD}b"));
         assert!(!transition.error.unwrap().contains("\\u0000"));
     }
 
     #[test]
     fn a_long_message_is_cut_at_a_character() {
-        let transition = end(answer(json!({"ok": false, "message": "ž".repeat(2000)})), facts(3, 3));
+        let transition = end(answer(&json!({"ok": false, "message": "ž".repeat(2000)})), facts(3, 3));
         assert!(transition.last_error.unwrap().len() <= 1024);
     }
 }

@@ -36,7 +36,7 @@ impl Backoff {
         let grown = self.base * self.factor.powi(attempt.max(1) - 1);
         // A factor that overflows, or a base that is not a number, must still wait for a defined time.
         let seconds = if grown.is_finite() { grown.clamp(0.0, self.cap.max(0.0)) } else { self.cap.max(0.0) };
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(3600))
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_hours(1))
     }
 
     /// The wait after attempt number `attempt`.
@@ -60,7 +60,8 @@ mod tests {
     #[test]
     fn full_jitter_spreads_over_the_whole_range() {
         let mut rng = rand::rng();
-        let waits: Vec<f64> = (0..2000).map(|_| Backoff::default().delay(1, &mut rng).as_secs_f64()).collect();
+        let waits: Vec<f64> =
+            (0..2000).map(|_| Backoff::default().delay(1, &mut rng).as_secs_f64()).collect();
         let mean = waits.iter().sum::<f64>() / 2000.0;
         assert!((13.0..17.0).contains(&mean), "mean wait {mean}");
         assert!(waits.iter().any(|wait| *wait < 1.5) && waits.iter().any(|wait| *wait > 28.5));

@@ -162,10 +162,14 @@ mod tests {
 
     #[test]
     fn a_run_frame_is_the_one_of_the_contract() {
-        let line = include_str!("../../../contracts/executor.jsonl").lines().find(|line| line.contains(r#""type":"run""#)).unwrap();
+        let line = include_str!("../../../contracts/executor.jsonl")
+            .lines()
+            .find(|line| line.contains(r#""type":"run""#))
+            .unwrap();
         let spec = &line[line.find(r#""spec":"#).unwrap() + 7..line.len() - 1];
         let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let (workers, errors, metadata, spec) = (raw(r#"["host-122","host-123"]"#), raw("[]"), raw("{}"), raw(spec));
+        let (workers, errors, metadata, spec) =
+            (raw(r#"["host-122","host-123"]"#), raw("[]"), raw("{}"), raw(spec));
         let frame = RunFrame {
             kind: "run",
             result_id: "17".to_owned(),

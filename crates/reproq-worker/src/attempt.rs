@@ -66,7 +66,9 @@ impl Attempts {
         if let Err(error) = seat.send(line.make_contiguous()).await {
             // Not the runs' fault: they go back untouched, and this slot takes a breath.
             tracing::error!(%error, "no executor; giving the run back");
-            line.iter().for_each(|run| self.release(run));
+            for run in &line {
+                self.release(run);
+            }
             return sleep(NO_EXECUTOR_PAUSE).await;
         }
         while let Some(run) = line.pop_front() {
@@ -91,7 +93,9 @@ impl Attempts {
         };
         let (end, goes_on) = match event {
             Event::Answer(Answer::Envelope(envelope)) => (Some(AttemptEnd::Answered(envelope)), true),
-            Event::Answer(Answer::Died { how, stderr_tail }) => (Some(AttemptEnd::Crashed { how, stderr_tail }), false),
+            Event::Answer(Answer::Died { how, stderr_tail }) => {
+                (Some(AttemptEnd::Crashed { how, stderr_tail }), false)
+            }
             Event::TimeUp => (Some(AttemptEnd::TimedOut { limit }), false),
             Event::Stop(Stop::Cancelled) => (Some(AttemptEnd::Cancelled), false),
             Event::Shutdown => (Some(AttemptEnd::Released), false),
@@ -134,7 +138,11 @@ impl Attempts {
 
     /// The run's own timeout, within the worker's.
     fn limit(&self, run: &ClaimedRun) -> Duration {
-        if run.timeout.is_zero() { self.settings.exec_timeout } else { run.timeout.min(self.settings.exec_timeout) }
+        if run.timeout.is_zero() {
+            self.settings.exec_timeout
+        } else {
+            run.timeout.min(self.settings.exec_timeout)
+        }
     }
 
     /// Gives a run back that a slot has taken and that has not begun.

@@ -70,7 +70,11 @@ impl Dispatcher {
         for run in attempts.slots.overdue(PATIENCE) {
             attempts.give_up(&run);
         }
-        let room = if attempts.endings.backlog() > SPOOL { 0 } else { attempts.slots.room(&attempts.pace).min(BATCH) };
+        let room = if attempts.endings.backlog() > SPOOL {
+            0
+        } else {
+            attempts.slots.room(&attempts.pace).min(BATCH)
+        };
         if room == 0 {
             tokio::select! {
                 () = attempts.slots.freed() => {}

@@ -102,7 +102,9 @@ async fn write_one_by_one(store: &dyn Store, fence: Fence, batch: &mut [Ending])
         loop {
             match store.finish(fence, std::slice::from_ref(ending)).await {
                 Ok(written) => break telemetry::finished(1, written),
-                Err(StoreError::Refused { source, .. }) if tries == 2 && ending.transition.status != RunStatus::Ready => {
+                Err(StoreError::Refused { source, .. })
+                    if tries == 2 && ending.transition.status != RunStatus::Ready =>
+                {
                     ending.transition = refused(&source.to_string());
                 }
                 Err(error) => telemetry::store_failed("finish", &error),

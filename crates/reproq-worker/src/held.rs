@@ -36,7 +36,9 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn claimed(&self, id: RunId, epoch: Epoch, trusted_until: Instant) {
-        self.entries.borrow_mut().insert(id, Entry { epoch, since: Instant::now(), trusted_until, stop: None });
+        self.entries
+            .borrow_mut()
+            .insert(id, Entry { epoch, since: Instant::now(), trusted_until, stop: None });
     }
 
     /// The attempt starts: returns how it will be told to stop.
@@ -80,11 +82,15 @@ impl Held {
                 None => {}
             }
         }
-        let unknown: HashSet<(RunId, Epoch)> =
-            owned.iter().filter(|run| !entries.contains_key(&run.id)).map(|run| (run.id, run.epoch)).collect();
+        let unknown: HashSet<(RunId, Epoch)> = owned
+            .iter()
+            .filter(|run| !entries.contains_key(&run.id))
+            .map(|run| (run.id, run.epoch))
+            .collect();
         let before = self.strangers.replace(unknown);
         let after = self.strangers.borrow();
-        let twice = |run: &&OwnedRun| before.contains(&(run.id, run.epoch)) && after.contains(&(run.id, run.epoch));
+        let twice =
+            |run: &&OwnedRun| before.contains(&(run.id, run.epoch)) && after.contains(&(run.id, run.epoch));
         owned.iter().filter(twice).copied().collect()
     }
 
@@ -92,7 +98,8 @@ impl Held {
     pub(crate) fn stop_untrusted(&self) -> usize {
         let now = Instant::now();
         let mut entries = self.entries.borrow_mut();
-        let untrusted = entries.values_mut().filter(|entry| entry.trusted_until <= now && entry.stop.is_some());
+        let untrusted =
+            entries.values_mut().filter(|entry| entry.trusted_until <= now && entry.stop.is_some());
         untrusted.map(|entry| tell(entry, Stop::Lost)).count()
     }
 }

@@ -42,7 +42,11 @@ impl Slots {
         let here = u32::try_from(self.waiting.borrow().len() + self.busy.get()).unwrap_or(u32::MAX);
         let ahead = pace.ahead(self.count);
         // A claim costs the same for one run as for many: wait until there is room for a good part of a batch.
-        if here >= self.count && here - self.count > ahead / 2 { 0 } else { (self.count + ahead).saturating_sub(here) }
+        if here >= self.count && here - self.count > ahead / 2 {
+            0
+        } else {
+            (self.count + ahead).saturating_sub(here)
+        }
     }
 
     /// Runs taken by slots and not ended yet.

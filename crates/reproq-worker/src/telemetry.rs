@@ -22,7 +22,15 @@ pub(crate) fn attempt_ended(run: &ClaimedRun, transition: &Transition, took: Dur
         RunStatus::Ready if transition.give_back => tracing::info!(result_id, task, attempt, "given back"),
         RunStatus::Ready => {
             let again_in = transition.delay.as_secs_f64();
-            tracing::warn!(result_id, task, attempt, ms, again_in, error = cause(transition), "failed, will be retried");
+            tracing::warn!(
+                result_id,
+                task,
+                attempt,
+                ms,
+                again_in,
+                error = cause(transition),
+                "failed, will be retried"
+            );
         }
         RunStatus::Cancelled => tracing::warn!(result_id, task, attempt, "cancelled"),
         _ => tracing::error!(result_id, task, attempt, ms, error = cause(transition), "failed"),
@@ -31,18 +39,26 @@ pub(crate) fn attempt_ended(run: &ClaimedRun, transition: &Transition, took: Dur
 
 /// The message inside the entry for `errors_json`.
 fn cause(transition: &Transition) -> String {
-    let entry: Option<serde_json::Value> = transition.error.as_deref().and_then(|entry| serde_json::from_str(entry).ok());
+    let entry: Option<serde_json::Value> =
+        transition.error.as_deref().and_then(|entry| serde_json::from_str(entry).ok());
     entry.and_then(|entry| entry["message"].as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 pub(crate) fn lease_lost(run: &ClaimedRun) {
-    tracing::warn!(result_id = run.id.0, task = run.task_path, "lease lost; the attempt was stopped and nothing was written");
+    tracing::warn!(
+        result_id = run.id.0,
+        task = run.task_path,
+        "lease lost; the attempt was stopped and nothing was written"
+    );
 }
 
 pub(crate) fn finished(sent: usize, written: u64) {
     let fenced = sent as u64 - written.min(sent as u64);
     if fenced > 0 {
-        tracing::warn!(fenced, "endings were fenced: the runs have other owners, or their end was written before");
+        tracing::warn!(
+            fenced,
+            "endings were fenced: the runs have other owners, or their end was written before"
+        );
     }
 }
 

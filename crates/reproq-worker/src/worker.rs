@@ -76,7 +76,8 @@ async fn live(store: Rc<dyn Store>, settings: Settings, shutdown: Shutdown) -> R
         worker_id = settings.worker_id, queues = ?settings.queues, concurrency = settings.concurrency, mode = ?settings.executor.mode,
         "worker started"
     );
-    let ended = work(Rc::clone(&store), Rc::new(settings), executors, Rc::clone(&registration), shutdown).await;
+    let ended =
+        work(Rc::clone(&store), Rc::new(settings), executors, Rc::clone(&registration), shutdown).await;
     if let Err(error) = store.deregister(&registration).await {
         tracing::warn!(%error, "the worker could not sign off; its entry will look silent");
     }
@@ -165,7 +166,10 @@ async fn drain(attempts: &Rc<Attempts>, slots: &mut JoinSet<()>) {
     }
     let all_ended = async { while slots.join_next().await.is_some() {} };
     if timeout(grace, all_ended).await.is_err() {
-        tracing::warn!(busy = attempts.slots.busy(), "stopping: interrupting attempts; their runs go back to the queue");
+        tracing::warn!(
+            busy = attempts.slots.busy(),
+            "stopping: interrupting attempts; their runs go back to the queue"
+        );
         attempts.shutdown.request(Urgency::Hurry);
         while slots.join_next().await.is_some() {}
     }

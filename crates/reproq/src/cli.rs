@@ -6,23 +6,48 @@ use reproq_config::{OptionSpec, worker_options};
 
 /// The tree of commands.
 pub fn command() -> Command {
-    let styles = Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default());
+    let styles =
+        Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default());
     Command::new("reproq")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Background tasks for Django: runs what django.tasks enqueues")
-        .after_help("In a Django project, `python manage.py reproq <command>` passes the site's settings along.")
+        .after_help(
+            "In a Django project, `python manage.py reproq <command>` passes the site's settings along.",
+        )
         .styles(styles)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_version_flag(true)
-        .arg(Arg::new("version").long("version").short('V').action(ArgAction::SetTrue).global(false).help("Print the version"))
-        .subcommand(configured(Command::new("worker").about("Run tasks until told to stop (SIGTERM or Ctrl-C drains, twice hurries)")))
-        .subcommand(configured(Command::new("config").about("Show the configuration that a worker would have"))
-            .arg(json())
-            .arg(Arg::new("explain").long("explain").action(ArgAction::SetTrue).help("Say where each value comes from")))
-        .subcommand(configured(Command::new("status").about("Show workers, and what waits in which queue")).arg(json()))
+        .arg(
+            Arg::new("version")
+                .long("version")
+                .short('V')
+                .action(ArgAction::SetTrue)
+                .global(false)
+                .help("Print the version"),
+        )
+        .subcommand(configured(
+            Command::new("worker")
+                .about("Run tasks until told to stop (SIGTERM or Ctrl-C drains, twice hurries)"),
+        ))
+        .subcommand(
+            configured(Command::new("config").about("Show the configuration that a worker would have"))
+                .arg(json())
+                .arg(
+                    Arg::new("explain")
+                        .long("explain")
+                        .action(ArgAction::SetTrue)
+                        .help("Say where each value comes from"),
+                ),
+        )
+        .subcommand(
+            configured(Command::new("status").about("Show workers, and what waits in which queue"))
+                .arg(json()),
+        )
         .subcommand(configured(Command::new("stats").about("Count runs by queue and state")).arg(json()))
-        .subcommand(configured(Command::new("check").about("Check configuration, database and schema")).arg(json()))
+        .subcommand(
+            configured(Command::new("check").about("Check configuration, database and schema")).arg(json()),
+        )
         .subcommand(Command::new("version").about("Print the version"))
 }
 
@@ -58,12 +83,17 @@ pub fn given_flags(matches: &ArgMatches) -> Vec<(String, String)> {
 
 /// The earlier system's flags took one dash as well as two. Only whole names of flags are taken for that.
 pub fn with_two_dashes(arguments: impl IntoIterator<Item = String>) -> Vec<String> {
-    let long = |name: &str| worker_options().any(|option| option.flag == Some(name)) || matches!(name, "json" | "explain" | "version");
+    let long = |name: &str| {
+        worker_options().any(|option| option.flag == Some(name))
+            || matches!(name, "json" | "explain" | "version")
+    };
     arguments
         .into_iter()
-        .map(|argument| match argument.strip_prefix('-').filter(|rest| rest.len() > 1 && !rest.starts_with('-')) {
-            Some(rest) if long(rest.split('=').next().unwrap_or(rest)) => format!("-{argument}"),
-            _ => argument,
+        .map(|argument| {
+            match argument.strip_prefix('-').filter(|rest| rest.len() > 1 && !rest.starts_with('-')) {
+                Some(rest) if long(rest.split('=').next().unwrap_or(rest)) => format!("-{argument}"),
+                _ => argument,
+            }
         })
         .collect()
 }
@@ -79,7 +109,9 @@ mod tests {
 
     #[test]
     fn one_dash_is_as_good_as_two() {
-        let arguments = ["reproq", "worker", "-concurrency", "4", "-queues=a,b", "--dsn", "x", "-V", "-unknown"].map(str::to_owned);
+        let arguments =
+            ["reproq", "worker", "-concurrency", "4", "-queues=a,b", "--dsn", "x", "-V", "-unknown"]
+                .map(str::to_owned);
         assert_eq!(
             with_two_dashes(arguments),
             ["reproq", "worker", "--concurrency", "4", "--queues=a,b", "--dsn", "x", "-V", "-unknown"]
@@ -88,13 +120,23 @@ mod tests {
 
     #[test]
     fn only_given_flags_reach_the_configuration() {
-        let matches = command().get_matches_from(["reproq", "worker", "--concurrency", "4", "--priority-aging-factor", "-1"]);
+        let matches = command().get_matches_from([
+            "reproq",
+            "worker",
+            "--concurrency",
+            "4",
+            "--priority-aging-factor",
+            "-1",
+        ]);
         let (_, worker) = matches.subcommand().unwrap();
         let mut given = given_flags(worker);
         given.sort();
         assert_eq!(
             given,
-            [("concurrency".to_owned(), "4".to_owned()), ("priority-aging-factor".to_owned(), "-1".to_owned())]
+            [
+                ("concurrency".to_owned(), "4".to_owned()),
+                ("priority-aging-factor".to_owned(), "-1".to_owned())
+            ]
         );
     }
 }

@@ -9,7 +9,8 @@ use crate::output;
 /// Starts logging. Called once.
 pub fn start(config: &LogConfig) {
     let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let text = match config.format {
         LogFormat::Auto => output::talks_to_a_person(),
         LogFormat::Text => true,

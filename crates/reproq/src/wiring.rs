@@ -15,7 +15,10 @@ const NO_AGING: f64 = 10.0 * 365.0 * 86_400.0;
 
 /// The worker's one thread.
 pub fn runtime() -> Result<Runtime, Failure> {
-    Builder::new_current_thread().enable_all().build().map_err(|error| Failure::system("the runtime could not start", &error))
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::system("the runtime could not start", &error))
 }
 
 /// The queue's database.

@@ -11,13 +11,17 @@ const LARGEST: usize = 64 * 1024 * 1024;
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(super) enum FrameError {
     /// Something else has written to the stream.
-    #[error("its stream holds something that is no frame: the task, or a library, wrote to a descriptor that is not its own")]
+    #[error(
+        "its stream holds something that is no frame: the task, or a library, wrote to a descriptor that is not its own"
+    )]
     NoFrame,
     /// The length is absurd.
     #[error("its answer has {0} bytes")]
     TooLarge(usize),
     /// The content is not what was sent.
-    #[error("its answer was damaged on the way: the task, or a library, wrote to a descriptor that is not its own")]
+    #[error(
+        "its answer was damaged on the way: the task, or a library, wrote to a descriptor that is not its own"
+    )]
     Damaged,
 }
 
@@ -55,7 +59,8 @@ impl FrameBuffer {
             return Err(FrameError::NoFrame);
         }
         let Some((header, _)) = rest.split_first_chunk::<HEADER>() else { return Ok(None) };
-        let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let word =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
         let length = word(4) as usize;
         if length > LARGEST {
             return Err(FrameError::TooLarge(length));

@@ -10,7 +10,12 @@ use reproq_store::ClaimedRun;
 use super::output::Output;
 
 /// Writes what the attempt has printed, if anything, and forgets it. Returns the file's path.
-pub(super) fn keep(folder: Option<&Path>, run: &ClaimedRun, stdout: &Output, stderr: &Output) -> Option<String> {
+pub(super) fn keep(
+    folder: Option<&Path>,
+    run: &ClaimedRun,
+    stdout: &Output,
+    stderr: &Output,
+) -> Option<String> {
     let written = folder.and_then(|folder| {
         let (out, err) = (stdout.text(), stderr.text());
         if out.is_empty() && err.is_empty() {

@@ -37,7 +37,9 @@ pub enum Mode {
 #[derive(Debug, Error)]
 pub enum ExecutorError {
     /// The interpreter could not be started.
-    #[error("{python} could not be started: {source} (set worker.python_bin or REPROQ_PYTHON_BIN to the Python of your site)")]
+    #[error(
+        "{python} could not be started: {source} (set worker.python_bin or REPROQ_PYTHON_BIN to the Python of your site)"
+    )]
     Spawn {
         /// The interpreter.
         python: String,
@@ -53,7 +55,9 @@ pub enum ExecutorError {
         traceback: String,
     },
     /// The interpreter ended, or said something else, before it was ready.
-    #[error("{python} -m {module} ended before it was ready ({how}); is reproq-django installed for this Python? It said:\n{output}")]
+    #[error(
+        "{python} -m {module} ended before it was ready ({how}); is reproq-django installed for this Python? It said:\n{output}"
+    )]
     Silent {
         /// The interpreter.
         python: String,
@@ -160,7 +164,9 @@ impl Seat {
                 Some(process) => process.answer().await,
                 None => Answer::Died { how: "it was never started".to_owned(), stderr_tail: String::new() },
             },
-            Occupant::None => Answer::Died { how: "it was never started".to_owned(), stderr_tail: String::new() },
+            Occupant::None => {
+                Answer::Died { how: "it was never started".to_owned(), stderr_tail: String::new() }
+            }
         }
     }
 

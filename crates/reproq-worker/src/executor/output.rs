@@ -53,7 +53,11 @@ impl Output {
         let kept = self.kept.borrow();
         let (front, back) = kept.bytes.as_slices();
         let text = String::from_utf8_lossy(&[front, back].concat()).into_owned();
-        if kept.dropped > 0 { format!("[{} bytes before this are not kept]\n{text}", kept.dropped) } else { text }
+        if kept.dropped > 0 {
+            format!("[{} bytes before this are not kept]\n{text}", kept.dropped)
+        } else {
+            text
+        }
     }
 
     /// The last lines, for an error message.

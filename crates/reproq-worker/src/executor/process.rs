@@ -95,7 +95,14 @@ impl OneShot {
     fn command(&mut self) -> std::io::Result<Command> {
         let mut command = Command::new(&self.settings.python);
         command
-            .args(["-m", &self.settings.module, "--result-id", &self.result_id, "--attempt", &self.attempt.to_string()])
+            .args([
+                "-m",
+                &self.settings.module,
+                "--result-id",
+                &self.result_id,
+                "--attempt",
+                &self.attempt.to_string(),
+            ])
             .env("REPROQ_DB_ALIAS", &self.settings.db_alias)
             .env("ALLOWED_TASK_MODULES", &self.settings.allowed_modules)
             .env_remove("DATABASE_URL");

@@ -6,16 +6,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, sendmsg,
-    socketpair,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    recv, sendmsg, socketpair,
 };
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::unix::AsyncFd;
 
 /// A pair of connected sockets that keep message boundaries. The second is for a child to inherit.
 pub(super) fn packet_pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    let (ours, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )?;
     // The other side reads it with plain blocking calls, and finds it by number.
     rustix::io::ioctl_fionbio(&theirs, false)?;
     fcntl_setfd(&theirs, FdFlags::empty())?;
@@ -30,7 +34,11 @@ pub(super) fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Sends one packet, descriptors with it.
-pub(super) fn send_packet(socket: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
+pub(super) fn send_packet(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> std::io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
@@ -94,7 +102,10 @@ pub(super) fn lead_session_and_die_with_parent(command: &mut tokio::process::Com
         }
         Ok(())
     };
-    #[expect(unsafe_code, reason = "the hook runs between fork and exec; it makes three system calls and allocates nothing")]
+    #[expect(
+        unsafe_code,
+        reason = "the hook runs between fork and exec; it makes three system calls and allocates nothing"
+    )]
     unsafe {
         command.pre_exec(prepare);
     }

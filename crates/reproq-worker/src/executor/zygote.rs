@@ -20,7 +20,7 @@ use super::{ExecutorError, frames, unix};
 use crate::settings::ExecutorSettings;
 
 /// A site may take its time to import.
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 /// A fork takes milliseconds; a zygote that does not answer is replaced.
 const FORK: Duration = Duration::from_secs(10);
 
@@ -83,8 +83,9 @@ impl Process {
     async fn start(settings: &ExecutorSettings) -> Result<Self, ExecutorError> {
         let refused = |what| move |source| ExecutorError::System { what, source };
         let (ours, theirs) = unix::packet_pair().map_err(refused("a socket for the zygote"))?;
-        let (read_end, write_end) =
-            pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from).map_err(refused("a pipe for the zygote"))?;
+        let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)
+            .map_err(std::io::Error::from)
+            .map_err(refused("a pipe for the zygote"))?;
         let both = write_end.try_clone().map_err(refused("a pipe for the zygote"))?;
         let mut command = Command::new(&settings.python);
         command
@@ -97,12 +98,20 @@ impl Process {
             .stderr(Stdio::from(write_end))
             // Out of the terminal's group: a Ctrl-C is the worker's to handle.
             .process_group(0);
-        let child = command.spawn().map_err(|source| ExecutorError::Spawn { python: settings.python.display().to_string(), source })?;
+        let child = command.spawn().map_err(|source| ExecutorError::Spawn {
+            python: settings.python.display().to_string(),
+            source,
+        })?;
         drop((command, theirs));
         let output = Output::of(read_end, 64 * 1024).map_err(refused("the zygote's output"))?;
         let control = Rc::new(unix::watch(ours).map_err(refused("the zygote's socket"))?);
-        let mut process =
-            Self { control, shared: Rc::default(), output, child: RefCell::new(child), next_token: Cell::new(1) };
+        let mut process = Self {
+            control,
+            shared: Rc::default(),
+            output,
+            child: RefCell::new(child),
+            next_token: Cell::new(1),
+        };
         process.wait_until_ready(settings).await?;
         tokio::task::spawn_local(listen(Rc::clone(&process.control), Rc::clone(&process.shared)));
         Ok(process)
@@ -114,13 +123,20 @@ impl Process {
                 tracing::info!(pid, python, django, version, "executor ready");
                 Ok(())
             }
-            Ok(Ok(Some(ZygoteMessage::Failed { message, traceback }))) => Err(ExecutorError::Site { message, traceback }),
+            Ok(Ok(Some(ZygoteMessage::Failed { message, traceback }))) => {
+                Err(ExecutorError::Site { message, traceback })
+            }
             other => {
                 let how = match other {
                     Err(_) => format!("no word within {} s", READY.as_secs()),
                     Ok(Err(error)) => error.to_string(),
                     Ok(Ok(Some(_))) => "it said something unexpected".to_owned(),
-                    Ok(Ok(None)) => self.child.get_mut().wait().await.map_or_else(|error| error.to_string(), |status| status.to_string()),
+                    Ok(Ok(None)) => self
+                        .child
+                        .get_mut()
+                        .wait()
+                        .await
+                        .map_or_else(|error| error.to_string(), |status| status.to_string()),
                 };
                 Err(ExecutorError::Silent {
                     python: settings.python.display().to_string(),
@@ -135,7 +151,8 @@ impl Process {
     async fn fork(&self, settings: &ExecutorSettings) -> Result<Child, ExecutorError> {
         let refused = |what| move |source| ExecutorError::System { what, source };
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from);
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(refused("a socket for a child"))?;
+        let (ours, theirs) =
+            std::os::unix::net::UnixStream::pair().map_err(refused("a socket for a child"))?;
         let (out_read, out_write) = pipe().map_err(refused("a pipe for a child"))?;
         let (err_read, err_write) = pipe().map_err(refused("a pipe for a child"))?;
         let token = self.next_token.replace(self.next_token.get() + 1);
@@ -143,13 +160,22 @@ impl Process {
         self.shared.forks.borrow_mut().insert(token, sender);
         let request = serde_json::json!({"type": "fork", "token": token}).to_string();
         let descriptors = [theirs.as_fd(), out_write.as_fd(), err_write.as_fd()];
-        send(&self.control, request.as_bytes(), &descriptors).await.map_err(refused("a word to the zygote"))?;
+        send(&self.control, request.as_bytes(), &descriptors)
+            .await
+            .map_err(refused("a word to the zygote"))?;
         drop((theirs, out_write, err_write));
         let pid = match timeout(FORK, forked).await {
             Ok(Ok(Ok(pid))) => pid,
             Ok(Ok(Err(message))) => return Err(ExecutorError::Fork(message)),
-            Ok(Err(_)) => return Err(ExecutorError::Fork(format!("the zygote ended: {}", self.output.tail()))),
-            Err(_) => return Err(ExecutorError::Fork(format!("the zygote did not answer within {} s", FORK.as_secs()))),
+            Ok(Err(_)) => {
+                return Err(ExecutorError::Fork(format!("the zygote ended: {}", self.output.tail())));
+            }
+            Err(_) => {
+                return Err(ExecutorError::Fork(format!(
+                    "the zygote did not answer within {} s",
+                    FORK.as_secs()
+                )));
+            }
         };
         ours.set_nonblocking(true).map_err(refused("a socket for a child"))?;
         Ok(Child {
@@ -221,7 +247,11 @@ async fn listen(control: Rc<AsyncFd<OwnedFd>>, shared: Rc<Shared>) {
     }
 }
 
-async fn send(control: &AsyncFd<OwnedFd>, bytes: &[u8], descriptors: &[std::os::fd::BorrowedFd<'_>]) -> std::io::Result<()> {
+async fn send(
+    control: &AsyncFd<OwnedFd>,
+    bytes: &[u8],
+    descriptors: &[std::os::fd::BorrowedFd<'_>],
+) -> std::io::Result<()> {
     loop {
         let mut ready = control.writable().await?;
         if let Ok(done) = ready.try_io(|socket| unix::send_packet(socket.get_ref(), bytes, descriptors)) {

@@ -40,8 +40,13 @@ fn give_back_strangers(attempts: &Attempts, owned: &[OwnedRun], asked_at: Instan
     }
     telemetry::adopted(strangers.len());
     for run in strangers {
-        let facts =
-            AttemptFacts { attempts: 1, max_attempts: 1, crash_count: 0, spec: "", worker_id: &attempts.settings.worker_id };
+        let facts = AttemptFacts {
+            attempts: 1,
+            max_attempts: 1,
+            crash_count: 0,
+            spec: "",
+            worker_id: &attempts.settings.worker_id,
+        };
         let transition = classify(AttemptEnd::Released, facts, &mut rand::rng());
         attempts.endings.leave(Ending { id: run.id, epoch: run.epoch, transition, logs_uri: None });
     }

@@ -10,5 +10,5 @@ pub(crate) use reclaim::reclaim;
 
 /// How long a worker may believe in a lease: what is left of it must be enough to kill what it has started.
 pub(crate) fn trust(lease: Duration) -> Duration {
-    lease - (lease / 5).min(Duration::from_secs(3))
+    lease.saturating_sub((lease / 5).min(Duration::from_secs(3)))
 }

@@ -5,14 +5,13 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 use reproq_config::Resolved;
 
-use crate::exit::Failure;
 use crate::output;
 
 /// Shows every value; with `--explain`, where it comes from.
-pub fn run(config: &Resolved, flags: &ArgMatches) -> Result<ExitCode, Failure> {
+pub fn run(config: &Resolved, flags: &ArgMatches) -> ExitCode {
     if flags.get_flag("json") {
         output::print(&config.explain_json().to_string());
-        return Ok(ExitCode::SUCCESS);
+        return ExitCode::SUCCESS;
     }
     let explain = flags.get_flag("explain");
     let rows: Vec<Vec<String>> = config
@@ -32,5 +31,5 @@ pub fn run(config: &Resolved, flags: &ArgMatches) -> Result<ExitCode, Failure> {
     for warning in config.warnings() {
         output::complain(warning);
     }
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }

@@ -24,7 +24,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> Result<ExitCode, Fail
     let matches = cli::command().get_matches_from(arguments);
     match matches.subcommand() {
         Some(("worker", flags)) => worker::run(&load(flags)?),
-        Some(("config", flags)) => config::run(&load(flags)?, flags),
+        Some(("config", flags)) => Ok(config::run(&load(flags)?, flags)),
         Some(("status", flags)) => status::run(&load(flags)?, flags.get_flag("json")),
         Some(("stats", flags)) => stats::run(&load(flags)?, flags.get_flag("json")),
         Some(("check", flags)) => check::run(&load(flags)?, flags.get_flag("json")),

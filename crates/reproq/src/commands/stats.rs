@@ -50,7 +50,11 @@ fn as_table(depths: &[QueueDepth]) -> String {
     };
     let rows: Vec<Vec<String>> = queues
         .into_iter()
-        .map(|queue| std::iter::once(queue.to_owned()).chain(RunStatus::ALL.map(|status| count(queue, status))).collect())
+        .map(|queue| {
+            std::iter::once(queue.to_owned())
+                .chain(RunStatus::ALL.map(|status| count(queue, status)))
+                .collect()
+        })
         .collect();
     let head: Vec<&str> = std::iter::once("queue").chain(RunStatus::ALL.map(RunStatus::as_str)).collect();
     output::table(&head, &rows)

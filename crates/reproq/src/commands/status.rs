@@ -60,7 +60,13 @@ fn as_text(workers: &[WorkerSeen], depths: &[QueueDepth]) -> String {
             let silence = output::span(worker.silent_for.as_secs_f64());
             let state = if alive(worker) { "alive".to_owned() } else { format!("silent for {silence}") };
             let queues: Vec<String> = serde_json::from_str(&worker.queues).unwrap_or_default();
-            vec![worker.worker_id.clone(), state, worker.concurrency.to_string(), queues.join(","), worker.version.clone()]
+            vec![
+                worker.worker_id.clone(),
+                state,
+                worker.concurrency.to_string(),
+                queues.join(","),
+                worker.version.clone(),
+            ]
         })
         .collect();
     let queue_rows: Vec<Vec<String>> = open_queues(depths)
@@ -88,10 +94,12 @@ type OpenQueue<'a> = (&'a str, i64, i64, i64, Option<Duration>);
 fn open_queues(depths: &[QueueDepth]) -> impl Iterator<Item = OpenQueue<'_>> {
     let mut names: Vec<&str> = depths.iter().map(|depth| depth.queue_name.as_str()).collect();
     names.dedup();
-    let of = |name: &str, status| depths.iter().find(|depth| depth.queue_name == name && depth.status == status);
+    let of =
+        |name: &str, status| depths.iter().find(|depth| depth.queue_name == name && depth.status == status);
     let count = move |name: &str, status| of(name, status).map_or(0, |depth| depth.count);
     names.into_iter().filter_map(move |name| {
-        let counts = [RunStatus::Ready, RunStatus::Running, RunStatus::Waiting].map(|status| count(name, status));
+        let counts =
+            [RunStatus::Ready, RunStatus::Running, RunStatus::Waiting].map(|status| count(name, status));
         let [ready, running, waiting] = counts;
         let oldest = of(name, RunStatus::Ready).and_then(|depth| depth.oldest_age);
         (ready + running + waiting > 0).then_some((name, ready, running, waiting, oldest))

@@ -17,7 +17,8 @@ pub fn run(config: &Resolved) -> Result<ExitCode, Failure> {
     }
     let settings = wiring::settings(config)?;
     let ended = LocalSet::new().block_on(&wiring::runtime()?, async {
-        let signals = Signals::listen().map_err(|error| Failure::system("signals cannot be caught", &error))?;
+        let signals =
+            Signals::listen().map_err(|error| Failure::system("signals cannot be caught", &error))?;
         let store = wiring::store(config).await?;
         reproq_worker::run(store, settings, signals).await.map_err(Failure::from)
     })?;
