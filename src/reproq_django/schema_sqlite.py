@@ -18,7 +18,7 @@ _OLD_INDEX: Final = re.compile(r"idx_task_runs_|task_runs_.*_[0-9a-f]{6,8}(_idx|
 
 def apply(cursor: Any, sql: Mapping[str, str]) -> None:
     """Run the schema files (name -> text, in order) so that they may find any earlier shape."""
-    old_tables = _set_aside(cursor, sql["10_tables.sql"])
+    own_by_table = _set_aside(cursor, sql["10_tables.sql"])
     for name, text in sql.items():
         if name == "40_indexes.sql":
             _drop_old_indexes(cursor)
@@ -28,8 +28,10 @@ def apply(cursor: Any, sql: Mapping[str, str]) -> None:
                 cursor.execute(statement)
         if name == "20_columns.sql":
             # Before the triggers of the next file, which would take each old row for a new one.
-            for table in old_tables:
+            for table, own in own_by_table.items():
                 _refill(cursor, table)
+                for statement in own:
+                    cursor.execute(statement)
 
 
 def _statements(text: str) -> Iterator[str]:
@@ -48,8 +50,11 @@ def _columns(cursor: Any, table: str) -> dict[str, str | None]:
     return {row[1]: row[4] for row in cursor.fetchall()}
 
 
-def _set_aside(cursor: Any, tables_sql: str) -> list[str]:
-    """Rename the tables that lack a default of ours, as those that Django made do: SQLite can add a default no other way."""
+def _set_aside(cursor: Any, tables_sql: str) -> dict[str, list[str]]:
+    """Rename the tables that lack a default of ours, as those that Django made do: SQLite can add a default no other way.
+
+    Answers, for each of them, the statements that make the indexes and triggers of the site's own.
+    """
     fresh = sqlite3.connect(":memory:")
     try:
         fresh.executescript(tables_sql)
@@ -57,13 +62,22 @@ def _set_aside(cursor: Any, tables_sql: str) -> list[str]:
         wanted = {table: _columns(fresh.cursor(), table) for table in wanted_tables}
     finally:
         fresh.close()
-    renamed = []
+    renamed = {}
     for table, columns in wanted.items():
         found = _columns(cursor, table)
         if any(default is not None and found[name] is None for name, default in columns.items() if name in found):
+            cursor.execute(
+                "SELECT name, sql FROM sqlite_master WHERE tbl_name = %s AND type IN ('index', 'trigger') AND sql IS NOT NULL",
+                [table],
+            )
+            # Ours come back by the next files; a unique index on the hash under another name goes with the old ones there.
+            renamed[table] = [text for name, text in cursor.fetchall() if not _is_replaced(name)]
             cursor.execute(f"ALTER TABLE {table} RENAME TO {_old_name(table)}")
-            renamed.append(table)
     return renamed
+
+
+def _is_replaced(name: str) -> bool:
+    return name.startswith("reproq_") or _OLD_INDEX.match(name) is not None
 
 
 def _old_name(table: str) -> str:
@@ -94,7 +108,7 @@ def _drop_old_indexes(cursor: Any, table: str = "task_runs") -> bool:
     for _, name, unique, origin, _ in cursor.fetchall():
         cursor.execute(f'PRAGMA index_info("{name}")')
         on_hash = bool(unique) and [row[2] for row in cursor.fetchall()] == ["spec_hash"]
-        if origin == "c" and not name.startswith("reproq_") and (on_hash or _OLD_INDEX.match(name)):
+        if origin == "c" and not name.startswith("reproq_") and (on_hash or _is_replaced(name)):
             cursor.execute(f'DROP INDEX "{name}"')
             had_dedupe = had_dedupe or on_hash
     if had_dedupe and table == "task_runs":

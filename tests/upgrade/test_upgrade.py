@@ -1,0 +1,154 @@
+"""`manage.py migrate` over databases that the earlier system made, with rows in every state, and over fresh ones."""
+
+from collections.abc import Callable
+from functools import cache
+from itertools import count
+from pathlib import Path
+
+import pytest
+from upgrade.sites import HERE, PostgresSite, Site, SqliteSite
+
+from reproq_django.schema import SCHEMA_VERSION
+from tools.postgres import PostgresCluster
+
+type MakeSite = Callable[[str], Site]
+
+SHAPES = ["made_by_sql.postgres", "made_by_django.postgres", "made_by_django.sqlite"]
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def make_site(postgres_cluster: PostgresCluster, tmp_path_factory: pytest.TempPathFactory) -> MakeSite:
+    """A database of a vendor: empty, or in one of the earlier shapes with its rows."""
+    folder = tmp_path_factory.mktemp("upgrade")
+
+    def make(shape: str) -> Site:
+        vendor = shape.rpartition(".")[2]
+        number = next(_numbers)
+        site: Site = (
+            PostgresSite(postgres_cluster, f"upgrade_{number}")
+            if vendor == "postgres"
+            else SqliteSite(folder / f"{number}.sqlite3")
+        )
+        if shape != vendor:
+            site.sql((HERE / f"{shape}.sql").read_text())
+            site.sql((HERE / "rows.sql").read_text())
+        return site
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def migrated(make_site: MakeSite) -> MakeSite:
+    """A site after `migrate`, made once; tests that write take one of their own."""
+
+    @cache
+    def make(shape: str) -> Site:
+        site = make_site(shape)
+        site.migrate()
+        return site
+
+    return make
+
+
+@pytest.fixture(params=SHAPES)
+def upgraded(request: pytest.FixtureRequest, migrated: MakeSite) -> Site:
+    return migrated(request.param)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_upgraded_schema_is_a_fresh_one(migrated, shape):
+    old, fresh = migrated(shape), migrated(shape.rpartition(".")[2])
+    wanted, found = fresh.shape(), old.shape()
+    own = {row for rows in found.values() for row in rows if "a_site_made_this_itself" in str(row)}
+    assert len(own) == 1
+    for part in wanted:
+        assert found[part] - own == wanted[part], part
+    assert ("schema_version", SCHEMA_VERSION) in old.rows("SELECT key, value FROM reproq_meta")
+
+
+def test_every_run_is_kept(upgraded):
+    states = dict(upgraded.rows("SELECT result_id, status FROM task_runs"))
+    assert states == {
+        11: "READY", 12: "READY", 13: "READY", 14: "RUNNING", 15: "RUNNING", 16: "SUCCESSFUL", 17: "FAILED",
+        18: "WAITING", 19: "CANCELLED",
+    }  # fmt: skip
+    assert upgraded.rows("SELECT parent_id, wait_count FROM task_runs WHERE result_id = 18") == [(14, 1)]
+    assert upgraded.rows("SELECT name FROM periodic_tasks") == [("nightly",)]
+    assert upgraded.rows("SELECT queue_name FROM reproq_queue_controls") == [("mail",)]
+    assert ("global",) in upgraded.rows("SELECT key FROM rate_limits")
+
+
+def test_ready_runs_get_a_lane_in_which_they_still_deduplicate(upgraded):
+    lanes = upgraded.rows("SELECT result_id, gate, dedup FROM task_runs WHERE status = 'READY' ORDER BY result_id")
+    assert lanes == [(11, 0, 1), (12, 1, 1), (13, 2, 1)]
+    (first,), (second,) = upgraded.rows("SELECT claim_key FROM task_runs WHERE result_id IN (11, 13) ORDER BY result_id")
+    assert second - first == 10 * 60 * 1_000_000
+    assert upgraded.rows("SELECT DISTINCT dedup FROM task_runs WHERE status <> 'READY'") == [(0,)]
+
+
+def test_abandoned_runs_can_be_reclaimed(upgraded):
+    assert upgraded.rows("SELECT result_id FROM task_runs WHERE status = 'RUNNING' AND leased_until IS NULL") == []
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_raw_statements_of_others(make_site, shape):
+    """An INSERT may leave out what has a default, and a parent may go before its children."""
+    site = make_site(shape)
+    site.migrate()
+    site.sql(
+        "INSERT INTO task_runs (spec_json, spec_hash, task_path) VALUES ('{\"task_path\":\"a.b\"}', 'h', '');"
+        "INSERT INTO reproq_workers (worker_id, hostname, concurrency) VALUES ('w', 'h', 1);"
+        "INSERT INTO workflow_runs (workflow_id, callback_result_id) VALUES ('00000000000000000000000000000001', 1);"
+    )
+    row = site.rows("SELECT status, task_path, gate, epoch FROM task_runs WHERE spec_hash = 'h'")
+    assert row == [("READY", "a.b", 0, 0)]
+    foreign_keys = "PRAGMA foreign_keys = ON;" if site.vendor == "sqlite" else ""
+    site.sql(f"{foreign_keys} DELETE FROM task_runs WHERE result_id = 14;")
+    assert site.rows("SELECT parent_id FROM task_runs WHERE result_id = 18") == [(None,)]
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, "postgres", "sqlite"])
+def test_a_second_migrate_changes_nothing(migrated, shape):
+    site = migrated(shape)
+    before = site.shape(), site.contents()
+    site.migrate()
+    assert (site.shape(), site.contents()) == before
+    # Not even when the SQL itself runs again, as `migrate-worker` lets it.
+    site.migrate(
+        "shell", "-v", "0", "-c", "from django.db import connection; from reproq_django.schema import *; apply_schema(connection)"
+    )
+    assert (site.shape(), site.contents()) == before
+
+
+def test_ids_of_deleted_runs_are_not_given_out_again(make_site):
+    site = make_site("made_by_django.sqlite")
+    site.sql("DELETE FROM task_runs WHERE result_id > 15")
+    site.migrate()
+    site.sql("INSERT INTO task_runs (spec_json, spec_hash, task_path) VALUES ('{}', 'h', 'a.b')")
+    assert site.rows("SELECT result_id FROM task_runs WHERE spec_hash = 'h'") == [(20,)]
+
+
+@pytest.mark.parametrize("vendor", ["postgres", "sqlite"])
+def test_zero_and_back(make_site, vendor):
+    site = make_site(vendor)
+    site.migrate()
+    before = site.shape()
+    site.migrate("migrate", "reproq_django", "zero")
+    tables = "sqlite_master" if vendor == "sqlite" else "pg_class"
+    assert site.rows(f"SELECT count(*) FROM {tables} WHERE {'name' if vendor == 'sqlite' else 'relname'} = 'task_runs'") == [(0,)]
+    site.migrate()
+    assert site.shape() == before
+
+
+@pytest.mark.parametrize("vendor", ["postgres", "sqlite"])
+def test_a_newer_schema_is_left_alone(make_site, vendor):
+    site = make_site(vendor)
+    site.migrate()
+    site.sql("UPDATE reproq_meta SET value = '999' WHERE key = 'schema_version'")
+    with pytest.raises(AssertionError, match="schema 999"):
+        site.migrate()
+
+
+def test_no_migration_is_missing(migrated):
+    assert "No changes" in migrated("sqlite").migrate("makemigrations", "--check", "--dry-run")
