@@ -101,7 +101,7 @@ def version_of(path: Path) -> str:
         BinaryError: it cannot be run, or does not answer like Reproq's.
     """
     try:
-        answer = subprocess.run(
+        answer = subprocess.run(  # noqa: S603 - the file that is about to be the worker
             [path, "version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -75,7 +75,7 @@ def _read_spec(options: argparse.Namespace) -> dict[str, Any]:
         text = sys.stdin.buffer.read() if options.payload_stdin else options.payload_json
     spec = json.loads(text)
     if not isinstance(spec, dict):
-        raise ValueError(f"the payload is a JSON {type(spec).__name__}, not an object")  # noqa: TRY004
+        raise ValueError(f"the payload is a JSON {type(spec).__name__}, not an object")
     if options.task_path:
         spec["task_path"] = options.task_path
     if not isinstance(spec.get("task_path"), str):

@@ -180,7 +180,7 @@ def test_a_sibling_checkout_is_built_when_the_page_cannot_help(page, target, pro
 
 
 def test_nothing_to_build(project, tmp_path):
-    with pytest.raises(CommandError, match="neither Cargo.toml nor go.mod"):
+    with pytest.raises(CommandError, match=r"neither Cargo\.toml nor go\.mod"):
         install("--source", str(tmp_path))
     with pytest.raises(CommandError, match="there is no source"):
         install("--build")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import struct
 import threading
 from pathlib import Path
 

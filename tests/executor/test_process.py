@@ -45,7 +45,7 @@ def test_an_exception_is_an_envelope_without_our_own_frames(one_shot, spec):
 @pytest.mark.parametrize(
     ("task", "expected"),
     [("exits", "builtins.SystemExit"), ("interrupts", "builtins.KeyboardInterrupt"),
-     ("raises_unprintable", "sample.tasks.Unprintable")],
+     ("raises_unprintable", "sample.tasks.UnprintableError")],
 )
 def test_whatever_is_raised_becomes_an_envelope(one_shot, spec, task, expected):
     assert one_shot(spec(task)).envelope["exception_class"] == expected

@@ -46,7 +46,7 @@ def test_long_texts_keep_their_ends(child, spec):
 @pytest.mark.parametrize(
     ("task", "expected"),
     [("exits", "builtins.SystemExit"), ("interrupts", "builtins.KeyboardInterrupt"),
-     ("raises_unprintable", "sample.tasks.Unprintable")],
+     ("raises_unprintable", "sample.tasks.UnprintableError")],
 )
 def test_whatever_is_raised_ends_the_task_and_not_the_child(child, spec, task, expected):
     assert child.run(spec(task))["exception_class"] == expected

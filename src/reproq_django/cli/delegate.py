@@ -51,4 +51,4 @@ def run_binary(
         sys.stdout.flush()
         sys.stderr.flush()
         os.execve(path, [path, *arguments], environment)  # noqa: S606 - the binary that find_matching vouches for
-    return subprocess.run([path, *arguments], env=environment, check=False).returncode
+    return subprocess.run([path, *arguments], env=environment, check=False).returncode  # noqa: S603 - as above

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, urlencode
 
 from django.apps import apps
@@ -60,7 +60,7 @@ def database_url(alias: str) -> str:
     """
     if alias not in settings.DATABASES:
         raise CommandError(f"there is no database {alias!r} in DATABASES; it has {', '.join(settings.DATABASES)}")
-    return url_of(alias, settings.DATABASES[alias])
+    return url_of(alias, cast(Mapping[str, Any], settings.DATABASES[alias]))
 
 
 def url_of(alias: str, database: Mapping[str, Any]) -> str:

@@ -100,8 +100,7 @@ def _settle(stream: int, stdout: int, stderr: int) -> int:
 def _above_standard(descriptor: int) -> int:
     if descriptor > 2:
         return descriptor
-    moved = _above_standard(os.dup(descriptor))
-    return moved
+    return _above_standard(os.dup(descriptor))
 
 
 def _reset_signals() -> None:

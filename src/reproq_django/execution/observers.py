@@ -29,7 +29,7 @@ _LINE = "Task id=%s path=%s state=%s"
 
 
 def watch(
-    run: dict[str, Any], task: Task, alias: str, args: list[Any], kwargs: dict[str, Any]
+    run: dict[str, Any], task: Task[..., Any], alias: str, args: list[Any], kwargs: dict[str, Any]
 ) -> Unwatched | Watched:
     """Return what has to be told about the course of this attempt. ``alias`` is the database of the run."""
     if task.takes_context or not _only_django_listens():
@@ -53,7 +53,7 @@ class Unwatched:
 
     context = None
 
-    def __init__(self, run: dict[str, Any], task: Task) -> None:
+    def __init__(self, run: dict[str, Any], task: Task[..., Any]) -> None:
         self._run = run
         self._task = task
 
@@ -75,14 +75,14 @@ class Unwatched:
         path = self._task.module_path
         try:
             _django_logger.log(level, _LINE, self._run["result_id"], path, status, exc_info=error)
-        except Exception:  # noqa: BLE001 - a site's log handler may raise anything; it never fails a task
+        except Exception:  # a site's log handler may raise anything; it never fails a task
             logger.exception("logging the course of %s failed", path)
 
 
 class Watched:
     """Signals go out, and a task that takes it gets its context."""
 
-    def __init__(self, run: dict[str, Any], task: Task, alias: str, args: list[Any], kwargs: dict[str, Any]) -> None:
+    def __init__(self, run: dict[str, Any], task: Task[..., Any], alias: str, args: list[Any], kwargs: dict[str, Any]) -> None:
         self._sender = type(_backend_of(run, task))
         self._result = ReproqTaskResult.running(task=task, frame=run, alias=alias, args=args, kwargs=kwargs)
         self._metadata = self._result.metadata
@@ -123,11 +123,11 @@ class Watched:
     def _send(self, signal: Signal) -> None:
         try:
             signal.send_robust(sender=self._sender, task_result=self._result)
-        except BaseException:  # noqa: BLE001 - Django stops at Exception; a receiver never fails a task
+        except BaseException:  # Django stops at Exception; a receiver never fails a task
             logger.exception("a receiver of a task signal failed")
 
 
-def _backend_of(run: dict[str, Any], task: Task) -> BaseTaskBackend:
+def _backend_of(run: dict[str, Any], task: Task[..., Any]) -> BaseTaskBackend:
     """The backend that enqueued the run; the task's own when its alias is gone from the settings."""
     try:
         return task_backends[run.get("backend_alias") or task.backend]

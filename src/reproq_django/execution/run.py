@@ -23,7 +23,7 @@ Run = dict[str, Any]
 DATABASE_VARIABLE = "REPROQ_DB_ALIAS"
 
 #: Tasks found so far, with whether they are coroutine functions. A site's tasks do not change while the process lives.
-_resolved: dict[str, tuple[Task, bool]] = {}
+_resolved: dict[str, tuple[Task[..., Any], bool]] = {}
 
 
 def execute(run: Run) -> str:
@@ -56,7 +56,7 @@ def by_hand(result_id: str, attempt: int, spec: dict[str, Any]) -> Run:
     }
 
 
-def resolve(task_path: str) -> tuple[Task, bool]:
+def resolve(task_path: str) -> tuple[Task[..., Any], bool]:
     """Return the registered task at ``task_path`` and whether its function is a coroutine function.
 
     Raises:
@@ -107,7 +107,7 @@ def _attempt(run: Run) -> str:
     return envelope.succeeded(text, metadata=watch.changed_metadata())
 
 
-def _retry_in(task: Task, error: BaseException, run: Run) -> float | None:
+def _retry_in(task: Task[..., Any], error: BaseException, run: Run) -> float | None:
     """Seconds until the next attempt as the task's own ``backoff(exception, attempt)`` wants it.
 
     A callable that raises or answers nonsense must not hide the task's error, so the worker's rule applies instead.

@@ -35,7 +35,7 @@ def serve(control_fd: int) -> int:
     control.set_inheritable(False)
     try:
         facts = _load()
-    except BaseException as error:  # whatever a site can raise while it is imported has to reach the operator
+    except BaseException as error:  # noqa: BLE001 - whatever a site can raise while it is imported has to reach the operator
         text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARACTERS:]
         message = f"{type(error).__name__}: {error}"[:1000]
         with contextlib.suppress(OSError):
@@ -153,7 +153,7 @@ class _Zygote:
             os.close(self.wake_read)
             os.close(self.wake_write)
             code = child.main(parent, *descriptors)
-        except BaseException:  # a child must never return into the zygote's loop
+        except BaseException:  # noqa: BLE001 - a child must never return into the zygote's loop
             traceback.print_exc()
         finally:
             streams.flush()

@@ -91,14 +91,14 @@ def interrupts():
     raise KeyboardInterrupt
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     def __str__(self):
         raise RuntimeError("no text")
 
 
 @task
 def raises_unprintable():
-    raise Unprintable
+    raise UnprintableError
 
 
 @task

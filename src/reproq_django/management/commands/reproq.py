@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, ClassVar
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -28,7 +28,7 @@ class Command(BaseCommand):
 
     help = "Runs and sets up Reproq's workers. Each subcommand has its own --help."
     # `init` has to work in a site that is not ready yet; `check` runs the checks itself.
-    requires_system_checks: ClassVar[list[str]] = []
+    requires_system_checks = ()
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         """The usual parser, but one that hands unknown flags to subcommands that pass them to the binary."""
@@ -66,9 +66,9 @@ class _PassingParser(CommandParser):
         return options
 
 
-def _django_options() -> argparse.ArgumentParser:
+def _django_options() -> CommandParser:
     """Django's options for the place after the subcommand, where people write them; SUPPRESS keeps an earlier value."""
-    parser = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    parser = CommandParser(add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
     for name in ("--settings", "--pythonpath"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     parser.add_argument("-v", "--verbosity", type=int, choices=[0, 1, 2, 3], help=argparse.SUPPRESS)
