@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 from django.db import connections
 from django.tasks import task_backends
-
 from tools.postgres import PostgresCluster
 
 

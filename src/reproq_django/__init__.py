@@ -1,7 +1,8 @@
 """Reproq: background tasks for Django on the database the site already has.
 
-``from reproq_django import task`` is Django's ``task`` decorator with Reproq's per-task options (see ``definition.py``). It is
-resolved on first use, because Django imports this package before its apps are ready.
+``from reproq_django import task`` is Django's ``task`` decorator with Reproq's per-task options (see
+``definition.py``). It is resolved on first use, because Django imports this package before its apps are
+ready.
 """
 
 from typing import TYPE_CHECKING, Any

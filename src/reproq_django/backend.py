@@ -4,7 +4,8 @@
 
     TASKS = {"default": {"BACKEND": "reproq_django.backend.ReproqBackend", "QUEUES": [...], "OPTIONS": {...}}}
 
-The keys of OPTIONS are those of ``conf.BackendOptions``. Models are imported late: Django makes backends while apps load.
+The keys of OPTIONS are those of ``conf.BackendOptions``. Models are imported late: Django makes backends
+while apps load.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from django.tasks.signals import task_enqueued
 from reproq_django.checks import check_backend
 from reproq_django.conf import BackendOptions
 from reproq_django.db import parse_result_id
-from reproq_django.spec import RunSpec, build
 from reproq_django.definition import ReproqTask, validate_options
+from reproq_django.spec import RunSpec, build
 
 if TYPE_CHECKING:
     from reproq_django.result import ReproqTaskResult
@@ -52,23 +53,30 @@ class ReproqBackend(BaseTaskBackend):
         super().validate_task(task)
         validate_options(task)
 
-    def enqueue(self, task: Task, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> ReproqTaskResult:
-        """Store one run. ``result.duplicate`` tells whether a twin stood for it; receivers hear of new runs only.
+    def enqueue(
+        self, task: Task, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> ReproqTaskResult:
+        """Store one run. ``result.duplicate`` tells whether a twin stood for it; receivers hear of new runs
+        only.
 
         ``kwargs`` may hold ``run_after`` (aware datetime, or timedelta from now), ``lock_key``, ``priority``,
-        ``concurrency_key`` and ``concurrency_limit``, unless the function declares a parameter of that name itself.
-        Raises what ``spec.build`` raises, and the database's own errors.
+        ``concurrency_key`` and ``concurrency_limit``, unless the function declares a parameter of that name
+        itself. Raises what ``spec.build`` raises, and the database's own errors.
         """
         return self.bulk_enqueue([(task, args, kwargs or {})])[0]
 
-    async def aenqueue(self, task: Task, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> ReproqTaskResult:
+    async def aenqueue(
+        self, task: Task, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> ReproqTaskResult:
         """See enqueue(). Only the INSERT leaves the event loop."""
         return (await self.abulk_enqueue([(task, args, kwargs or {})]))[0]
 
     def bulk_enqueue(self, items: Iterable[BulkItem]) -> list[ReproqTaskResult]:
-        """Store many runs: one round trip per 1,000 and database, each database all or nothing. Results in input order.
+        """Store many runs: one round trip per 1,000 and database, each database all or nothing. Results in
+        input order.
 
-        An item is a task, (task, args) or (task, args, kwargs). Nothing is stored when any of them is refused.
+        An item is a task, (task, args) or (task, args, kwargs). Nothing is stored when any of them is
+        refused.
         """
         specs = self._specs(items)
         results = _store(specs)
@@ -78,7 +86,8 @@ class ReproqBackend(BaseTaskBackend):
         return results
 
     async def abulk_enqueue(self, items: Iterable[BulkItem]) -> list[ReproqTaskResult]:
-        """See bulk_enqueue(). Specs are built in the event loop, so a callable key must not query the database."""
+        """See bulk_enqueue(). Specs are built in the event loop, so a callable key must not query the
+        database."""
         specs = self._specs(items)
         results = await sync_to_async(_store, thread_sensitive=True)(specs)
         for result in results:
@@ -137,7 +146,9 @@ def _store(specs: list[RunSpec]) -> list[ReproqTaskResult]:
     found: dict[int, ReproqTaskResult] = {}
     for alias in dict.fromkeys(spec.db_alias for spec in specs):
         positions = [position for position, spec in enumerate(specs) if spec.db_alias == alias]
-        for position, row in zip(positions, insert_runs(alias, [specs[position] for position in positions]), strict=True):
+        for position, row in zip(
+            positions, insert_runs(alias, [specs[position] for position in positions]), strict=True
+        ):
             if isinstance(row, Inserted):
                 found[position] = ReproqTaskResult.enqueued(specs[position], row)
             else:

@@ -40,7 +40,11 @@ def check_backend(alias: str, options: Mapping[str, Any]) -> list[CheckMessage]:
         )
     if not apps.is_installed("reproq_django"):
         messages.append(
-            Error("reproq_django is not installed.", hint='Add "reproq_django" to INSTALLED_APPS.', id="reproq.E003")
+            Error(
+                "reproq_django is not installed.",
+                hint='Add "reproq_django" to INSTALLED_APPS.',
+                id="reproq.E003",
+            )
         )
     return messages
 
@@ -68,7 +72,7 @@ def _check_database(alias: str) -> list[CheckMessage]:
         return [
             Error(
                 f"Reproq cannot keep runs in the {connection.display_name} database {alias!r}.",
-                hint="Point REPROQ_DEFAULT_DB_ALIAS or REPROQ_QUEUE_DATABASES at a PostgreSQL or SQLite database.",
+                hint="Point REPROQ_DEFAULT_DB_ALIAS or REPROQ_QUEUE_DATABASES at PostgreSQL or SQLite.",
                 id="reproq.E005",
             )
         ]
@@ -77,8 +81,8 @@ def _check_database(alias: str) -> list[CheckMessage]:
         return [
             Warning(
                 f"The SQLite database {alias!r} begins its transactions without a write lock.",
-                hint='Set DATABASES[alias]["OPTIONS"]["transaction_mode"] = "IMMEDIATE"; otherwise a transaction that reads and '
-                'then enqueues fails with "database is locked" while the worker writes.',
+                hint='Set DATABASES[alias]["OPTIONS"]["transaction_mode"] = "IMMEDIATE"; otherwise a '
+                hint='Set DATABASES[alias]["OPTIONS"]["transaction_mode"] = "IMMEDIATE"; otherwise one '
                 id="reproq.W001",
             )
         ]
@@ -102,12 +106,15 @@ def check_schema(
             version = installed_version(connections[alias])
             missing = version is None and not is_installed(connections[alias])
         except DatabaseError as error:
-            messages.append(Warning(f"The queue database {alias!r} cannot be read: {error}", id="reproq.W003"))
+            messages.append(
+                Warning(f"The queue database {alias!r} cannot be read: {error}", id="reproq.W003")
+            )
             continue
         if version != SCHEMA_VERSION and not missing:
             messages.append(
                 Warning(
-                    f"The queue database {alias!r} has Reproq's schema {version or 'of the earlier system'}, not {SCHEMA_VERSION}.",
+                    f"The queue database {alias!r} has Reproq's schema {version or 'of the earlier system'}, "
+                    f"not {SCHEMA_VERSION}.",
                     hint="Run manage.py migrate" + ("." if alias == "default" else f" --database {alias}."),
                     id="reproq.W002",
                 )

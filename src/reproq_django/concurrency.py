@@ -14,8 +14,8 @@ from reproq_django.definition import CONCURRENCY_ATTRIBUTE, Key, ReproqTask
 def limits_concurrency(key: Key, to: int = 1) -> Callable[[Any], Any]:
     """At most ``to`` runs with ``key`` run at a time, over all workers. Works above ``@task`` as below it.
 
-    ``key`` is a string or a callable that gets the arguments of the run; None from it means no limit for that run.
-    A task of a backend of another make is left as it is.
+    ``key`` is a string or a callable that gets the arguments of the run; None from it means no limit for that
+    run. A task of a backend of another make is left as it is.
     """
 
     def wrap(decorated: Any) -> Any:

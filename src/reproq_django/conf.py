@@ -1,6 +1,8 @@
-"""Every setting of Reproq and every key of ``TASKS[alias]["OPTIONS"]``, with its default. Nothing else names a default.
+"""Every setting of Reproq and every key of ``TASKS[alias]["OPTIONS"]``, with its default. Nothing else names
+a default.
 
-Worker configuration (concurrency, leases, logs, ...) is not here: it belongs to the binary, see ``reproq config --explain``.
+Worker configuration (concurrency, leases, logs, ...) is not here: it belongs to the binary, see ``reproq
+config --explain``.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ from django.conf import settings
 SETTINGS: Final[Mapping[str, Any]] = {
     # Database alias of every queue that REPROQ_QUEUE_DATABASES does not name.
     "REPROQ_DEFAULT_DB_ALIAS": "default",
-    # Queue name or glob (fnmatch, case-sensitive) -> database alias. An exact name wins, then the first glob that matches.
+    # Queue name or glob (fnmatch, case-sensitive) -> database alias. An exact name wins, then the first glob
+    # that matches.
     "REPROQ_QUEUE_DATABASES": {},
     # Result ids as "<alias>:<number>": True, False, or None = when the queues live in more than one database.
     "REPROQ_RESULT_ID_WITH_ALIAS": None,
     # Path of the worker binary; None = the places that binary.py lists.
     "REPROQ_WORKER_BIN": None,
-    # Databases that `status` and `stats` read: a list of aliases, "*" = all queue databases, None = the default alias.
+    # Databases that `status` and `stats` read: a list of aliases, "*" = all queue databases, None = the
+    # default alias.
     "REPROQ_STATS_DATABASES": None,
 }
 
@@ -31,7 +35,8 @@ DEFAULT_TIMEOUT_SECONDS: Final = 900
 DEFAULT_MAX_ATTEMPTS: Final = 3
 DEFAULT_MAX_ARGUMENT_BYTES: Final = 16 * 1024 * 1024
 
-#: What the worker assumes for keys that a `backoff` policy leaves out (seconds, factor, seconds, full jitter).
+#: What the worker assumes for keys that a `backoff` policy leaves out (seconds, factor, seconds, full
+#: jitter).
 BACKOFF_DEFAULTS: Final[Mapping[str, Any]] = {"base": 30, "factor": 2, "cap": 3600, "jitter": True}
 
 
@@ -44,8 +49,8 @@ def setting(name: str) -> Any:
 class BackendOptions:
     """``TASKS[alias]["OPTIONS"]``, read once. Field names are the keys in lower case."""
 
-    #: Which runs count as twins of a new one with the same spec: True = those that have not ended (as the earlier system
-    #: documents), "ready" = those that have not started, False = none.
+    #: Which runs count as twins of a new one with the same spec: True = those that have not ended (as the
+    #: earlier system documents), "ready" = those that have not started, False = none.
     dedup_active: bool | str = "ready"
     #: Wall-clock limit of one attempt, seconds.
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
@@ -64,7 +69,8 @@ class BackendOptions:
 
     @classmethod
     def from_mapping(cls, options: Mapping[str, Any]) -> BackendOptions:
-        """The options of a backend. Unknown and ill-typed keys keep the default here; ``checks.py`` reports them."""
+        """The options of a backend. Unknown and ill-typed keys keep the default here; ``checks.py`` reports
+        them."""
         broken = {key for key, _ in option_problems(options)}
         known = {key: value for key, value in options.items() if key in OPTION_NAMES and key not in broken}
         return cls(**{key.lower(): value for key, value in known.items()})
@@ -91,7 +97,10 @@ def _wanted(key: str, value: Any) -> str | None:
         case "DEDUP_ACTIVE":
             good, wanted = value is True or value is False or value == "ready", 'True, False or "ready"'
         case "TIMEOUT_SECONDS" | "MAX_ATTEMPTS" | "MAX_ARGUMENT_BYTES":
-            good, wanted = isinstance(value, int) and not isinstance(value, bool) and value > 0, "a positive int"
+            good, wanted = (
+                isinstance(value, int) and not isinstance(value, bool) and value > 0,
+                "a positive int",
+            )
         case "EXPIRES_IN":
             good = value is None or (isinstance(value, timedelta) and value > timedelta(0))
             wanted = "a positive timedelta or None"

@@ -13,10 +13,11 @@ from reproq_django.result import ReproqTaskResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReproqTaskContext(TaskContext):
+class ReproqTaskContext(TaskContext):  # type: ignore[misc]  # the stubs forget that Django's is frozen
     """Django's TaskContext with the run's identity and its metadata.
 
-    ``metadata`` may be changed in place: it is saved at the end of the attempt, or at once by ``save_metadata()``.
+    ``metadata`` may be changed in place: it is saved at the end of the attempt, or at once by
+    ``save_metadata()``.
     """
 
     task_result: ReproqTaskResult
@@ -57,7 +58,8 @@ class ReproqTaskContext(TaskContext):
         return self.task_result.db_alias
 
     def save_metadata(self) -> None:
-        """Make ``metadata`` visible to others now. Raises MetadataNotSaved when this attempt is over for the database."""
+        """Make ``metadata`` visible to others now. Raises MetadataNotSaved when this attempt is over for the
+        database."""
         if self.epoch is not None:
             save_metadata(self.db_alias, self.task_result.result_id, self.metadata, epoch=self.epoch)
 

@@ -30,7 +30,9 @@ def queue_alias(queue_name: str) -> str:
 
 def queue_aliases() -> list[str]:
     """All databases that hold queues, the default one first, each once."""
-    return list(dict.fromkeys([default_alias(), *map(str, (setting("REPROQ_QUEUE_DATABASES") or {}).values())]))
+    return list(
+        dict.fromkeys([default_alias(), *map(str, (setting("REPROQ_QUEUE_DATABASES") or {}).values())])
+    )
 
 
 def format_result_id(result_id: int, alias: str) -> str:
@@ -48,6 +50,10 @@ def parse_result_id(value: str | int) -> tuple[int, str]:
     """
     alias, _, number = str(value).rpartition(":")
     alias = alias or default_alias()
-    if not (number.isascii() and number.isdigit()) or int(number[:20]) > _MAX_ID or alias not in connections.settings:
+    if (
+        not (number.isascii() and number.isdigit())
+        or int(number[:20]) > _MAX_ID
+        or alias not in connections.settings
+    ):
         raise TaskResultDoesNotExist(f"no run has the id {value!r}")
     return int(number), alias

@@ -1,7 +1,8 @@
 """The database router for sites whose queues live in a database of their own.
 
-``DATABASE_ROUTERS = ["reproq_django.db_router.ReproqRouter"]`` keeps Reproq's tables out of every other database and sends
-the admin's queries to the default queue database. Queries that name a database (all of Reproq's own do) are not affected.
+``DATABASE_ROUTERS = ["reproq_django.db_router.ReproqRouter"]`` keeps Reproq's tables out of every other
+database and sends the admin's queries to the default queue database. Queries that name a database (all of
+Reproq's own do) are not affected.
 """
 
 from __future__ import annotations

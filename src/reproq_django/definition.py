@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from django.tasks import task_backends
 from django.tasks.base import (
@@ -30,6 +30,7 @@ from reproq_django.status import DEDUP_MODES
 CONCURRENCY_ATTRIBUTE: Final = "_reproq_concurrency"
 
 type Key = str | Callable[..., str | None] | None
+type Backoff = float | Mapping[str, Any] | Callable[[BaseException, int], float | None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +41,14 @@ class ReproqTask(Task):
     max_attempts: int | None = None
     #: Wall-clock limit of one attempt: seconds (rounded up to whole ones) or timedelta.
     timeout: float | timedelta | None = None
-    #: Delay between attempts: seconds; a policy with some of the keys base, factor, cap (seconds) and jitter (bool); or a
-    #: callable (exception, attempt) -> seconds or None, which the process that ran the task asks.
-    backoff: float | Mapping[str, Any] | Callable[[BaseException, int], float | None] | None = None
+    #: Delay between attempts: seconds; a policy with some of the keys base, factor, cap (seconds) and jitter
+    #: (bool); or a callable (exception, attempt) -> seconds or None, which the process that ran the task
+    #: asks.
+    backoff: Backoff = None
     #: At most one run with this key runs at a time. A callable gets the arguments of the run.
     lock_key: Key = None
-    #: At most ``concurrency_limit`` runs with this key run at a time. A callable gets the arguments of the run.
+    #: At most ``concurrency_limit`` runs with this key run at a time. A callable gets the arguments of the
+    #: run.
     concurrency_key: Key = None
     concurrency_limit: int = 0
     #: A run that is not claimed this long after its enqueue is not run any more.
@@ -70,25 +73,37 @@ class ReproqTask(Task):
         backend: str | None = None,
         **options: Any,
     ) -> ReproqTask:
-        """A copy with other values. ``options`` are the fields of this class; a timedelta ``run_after`` counts from now."""
+        """A copy with other values. ``options`` are the fields of this class; a timedelta ``run_after``
+        counts from now."""
         unknown = options.keys() - TASK_OPTIONS
         if unknown:
-            raise TypeError(f"using() got the unknown option {min(unknown)!r}; it takes {', '.join(sorted(TASK_OPTIONS))}")
-        given = {"priority": priority, "queue_name": queue_name, "run_after": due(run_after), "backend": backend}
-        return replace(self, **{key: value for key, value in given.items() if value is not None}, **options)
+            raise TypeError(
+                f"using() got the unknown option {min(unknown)!r}; it takes {', '.join(sorted(TASK_OPTIONS))}"
+            )
+        given = {
+            "priority": priority,
+            "queue_name": queue_name,
+            "run_after": due(run_after),
+            "backend": backend,
+        }
+        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        return replace(self, **changes, **options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         registered = import_string(self.module_path)
         changes = {
             field.name: getattr(self, field.name)
             for field in fields(self)
-            # By reference to the registered task: its function, and callables that may be lambdas, need not be picklable.
+            # By reference to the registered task: its function, and callables that may be lambdas, need not
+            # be picklable.
             if field.name != "func" and getattr(self, field.name) != getattr(registered, field.name, None)
         }
         return _unpickle, (self.module_path, changes)
 
 
-TASK_OPTIONS: Final = frozenset(field.name for field in fields(ReproqTask)) - {field.name for field in fields(Task)}
+TASK_OPTIONS: Final = frozenset(field.name for field in fields(ReproqTask)) - {
+    field.name for field in fields(Task)
+}
 
 
 def _unpickle(module_path: str, changes: dict[str, Any]) -> Task:
@@ -98,6 +113,24 @@ def _unpickle(module_path: str, changes: dict[str, Any]) -> Task:
     return replace(registered, **changes)
 
 
+@overload
+def task(function: Callable[..., Any], /) -> ReproqTask: ...
+@overload
+def task(
+    *,
+    priority: int = ...,
+    queue_name: str = ...,
+    backend: str = ...,
+    takes_context: bool = ...,
+    max_attempts: int | None = ...,
+    timeout: float | timedelta | None = ...,
+    backoff: Backoff = ...,
+    lock_key: Key = ...,
+    concurrency_key: Key = ...,
+    concurrency_limit: int = ...,
+    expires_in: timedelta | None = ...,
+    dedup: bool | str | None = ...,
+) -> Callable[[Callable[..., Any]], ReproqTask]: ...
 def task(
     function: Callable[..., Any] | None = None,
     *,
@@ -109,13 +142,18 @@ def task(
 ) -> Any:
     """Django 6.1's ``task`` for 6.0 as well. ``options`` are the fields of ReproqTask.
 
-    A backend of another make (Django's immediate and dummy ones in tests) does not know the options and goes without them.
-    Raises TypeError for a name that is none of them, InvalidTask for a value that cannot be used.
+    A backend of another make (Django's immediate and dummy ones in tests) does not know the options and goes
+    without them. Raises TypeError for a name that is none of them, InvalidTask for a value that cannot be
+    used.
     """
     if "run_after" in options:
-        raise TypeError("run_after is a moment, so a decorator cannot know it; use .using(run_after=...) or enqueue(run_after=...)")
+        raise TypeError(
+            "run_after is a moment, so a decorator cannot know it; use .using(run_after=...) or enqueue(...)"
+        )
     if unknown := options.keys() - TASK_OPTIONS:
-        raise TypeError(f"task() got the unknown option {min(unknown)!r}; it takes {', '.join(sorted(TASK_OPTIONS))}")
+        raise TypeError(
+            f"task() got the unknown option {min(unknown)!r}; it takes {', '.join(sorted(TASK_OPTIONS))}"
+        )
 
     def wrap(func: Callable[..., Any]) -> Task:
         task_class = task_backends[backend].task_class
@@ -166,7 +204,9 @@ def validate_options(task: Task) -> None:
         raise InvalidTask("concurrency_limit must be a whole number from 0 up.")
     if task.concurrency_key is not None and task.concurrency_limit == 0:
         raise InvalidTask("concurrency_key limits nothing without a concurrency_limit.")
-    if task.expires_in is not None and not (isinstance(task.expires_in, timedelta) and task.expires_in > timedelta(0)):
+    if task.expires_in is not None and not (
+        isinstance(task.expires_in, timedelta) and task.expires_in > timedelta(0)
+    ):
         raise InvalidTask("expires_in must be a positive timedelta.")
     if task.dedup is not None and not (isinstance(task.dedup, bool) or task.dedup in DEDUP_MODES):
         raise InvalidTask('dedup must be True, False or "ready".')
@@ -177,12 +217,16 @@ def _validate_backoff(backoff: Any) -> None:
     if backoff is None or callable(backoff):
         return
     if isinstance(backoff, Mapping) and (unknown := backoff.keys() - BACKOFF_DEFAULTS.keys()):
-        raise InvalidTask(f"backoff has the unknown key {min(unknown)!r}; it takes {', '.join(BACKOFF_DEFAULTS)}.")
+        raise InvalidTask(
+            f"backoff has the unknown key {min(unknown)!r}; it takes {', '.join(BACKOFF_DEFAULTS)}."
+        )
     if not isinstance(backoff, Mapping | int | float) or isinstance(backoff, bool):
         raise InvalidTask("backoff must be seconds, a policy or a callable.")
     policy = backoff_policy(backoff) or {}
     numbers = [policy["base"], policy["factor"], policy["cap"]]
-    if not all(isinstance(number, int | float) and math.isfinite(number) and number >= 0 for number in numbers):
+    if not all(
+        isinstance(number, int | float) and math.isfinite(number) and number >= 0 for number in numbers
+    ):
         raise InvalidTask("backoff takes finite numbers from 0 up.")
     if not isinstance(policy["jitter"], bool):
         raise InvalidTask("backoff's jitter is True or False.")

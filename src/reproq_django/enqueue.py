@@ -1,7 +1,7 @@
 """The one place that inserts runs: one, or many, in one transaction per database.
 
-A duplicate (see ``status.Dedup``) is no error: the caller gets the run that stands for it. The INSERT takes no locks beyond
-the unique index, so it may sit in a long transaction of the caller's.
+A duplicate (see ``status.Dedup``) is no error: the caller gets the run that stands for it. The INSERT takes
+no locks beyond the unique index, so it may sit in a long transaction of the caller's.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MAX_TEXT: Final = 32 * 1024 * 1024
 #: How often a twin may end between the INSERT and the look at it before the run is inserted without dedupe.
 _TWIN_ATTEMPTS: Final = 10
 
-_TEXT_COLUMNS: Final = (
-    "backend_alias", "queue_name", "priority", "spec_json", "spec_hash", "task_path", "max_attempts", "timeout_seconds",
-    "lock_key", "concurrency_key", "concurrency_limit", "dedup",
+_COLUMNS: Final = (
+    "backend_alias", "queue_name", "priority", "spec_json", "spec_hash", "task_path", "max_attempts",
+    "timeout_seconds", "lock_key", "concurrency_key", "concurrency_limit", "dedup",
 )  # fmt: skip
 
 
@@ -44,7 +44,8 @@ class Inserted:
 
 
 def insert_runs(alias: str, specs: Sequence[RunSpec]) -> list[Inserted | TaskRun]:
-    """Insert runs into the database ``alias``; per spec, in input order, the new row or the run it is a duplicate of.
+    """Insert runs into the database ``alias``; per spec, in input order, the new row or the run it is a
+    duplicate of.
 
     Takes part in the caller's transaction if there is one. Raises only what the database raises.
     """
@@ -86,17 +87,20 @@ def _insert_chunk(
 
 def _twins(alias: str, specs: list[RunSpec]) -> dict[tuple[str, int], TaskRun]:
     """The runs that stand for these specs now. The conditions are those of the unique indexes."""
-    hashes = {mode: [spec.spec_hash for spec in specs if spec.dedup == mode] for mode in (Dedup.READY, Dedup.ACTIVE)}
+    hashes = {
+        mode: [spec.spec_hash for spec in specs if spec.dedup == mode] for mode in (Dedup.READY, Dedup.ACTIVE)
+    }
     ready = models.Q(dedup=Dedup.READY, status__in=[RunStatus.READY, RunStatus.WAITING])
     active = models.Q(dedup=Dedup.ACTIVE, status__in=[RunStatus.READY, RunStatus.RUNNING, RunStatus.WAITING])
     found = TaskRun.objects.using(alias).filter(
-        (ready & models.Q(spec_hash__in=hashes[Dedup.READY])) | (active & models.Q(spec_hash__in=hashes[Dedup.ACTIVE]))
+        (ready & models.Q(spec_hash__in=hashes[Dedup.READY]))
+        | (active & models.Q(spec_hash__in=hashes[Dedup.ACTIVE]))
     )
     return {(run.spec_hash, run.dedup): run for run in found}
 
 
 def _insert_postgres(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
-    columns: dict[str, list[Any]] = {name: [getattr(spec, name) for spec in specs] for name in _TEXT_COLUMNS}
+    columns: dict[str, list[Any]] = {name: [getattr(spec, name) for spec in specs] for name in _COLUMNS}
     columns["run_after"] = [spec.run_after for spec in specs]
     columns["expires_in_seconds"] = [spec.expires_in and spec.expires_in.total_seconds() for spec in specs]
     with connections[alias].cursor() as cursor:
@@ -110,9 +114,11 @@ def _insert_sqlite(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inse
     statement = _statement("sqlite", "insert_run")
     with connections[alias].cursor() as cursor:
         for position, spec in enumerate(specs):
-            row: dict[str, Any] = {name: getattr(spec, name) for name in _TEXT_COLUMNS}
+            row: dict[str, Any] = {name: getattr(spec, name) for name in _COLUMNS}
             # All times have the same width, so that text order is time order.
-            row["run_after"] = spec.run_after and spec.run_after.replace(tzinfo=None).isoformat(" ", "microseconds")
+            row["run_after"] = spec.run_after and spec.run_after.replace(tzinfo=None).isoformat(
+                " ", "microseconds"
+            )
             row["expires_in"] = spec.expires_in and f"+{spec.expires_in.total_seconds():.6f} seconds"
             row["time_format"] = "%Y-%m-%d %H:%M:%f"
             cursor.execute(statement, row)
@@ -122,7 +128,8 @@ def _insert_sqlite(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inse
 
 
 def _from_sqlite(moment: str | datetime) -> datetime:
-    """Stored UTC as Django's DateTimeField would give it. Whether sqlite3 has parsed it depends on the column's type."""
+    """Stored UTC as Django's DateTimeField would give it. Whether sqlite3 has parsed it depends on the
+    column's type."""
     parsed = parse_datetime(moment) if isinstance(moment, str) else moment
     if parsed is None:
         raise ValueError(f"not a time: {moment!r}")

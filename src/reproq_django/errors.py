@@ -11,8 +11,8 @@
             +-- TaskCancelled   TaskExpired   TaskTimedOut   WorkerLost   ExecutorCrashed
             +-- InvalidResult   TaskNotAllowed   InfrastructureError   WorkflowFailed
 
-Nothing raises a ``RunError`` here: they are the ``exception_class`` of a ``TaskError``, so that code can tell the endings
-of a run apart. ``InvalidSpec`` is both.
+Nothing raises a ``RunError`` here: they are the ``exception_class`` of a ``TaskError``, so that code can tell
+the endings of a run apart. ``InvalidSpec`` is both.
 """
 
 from typing import Final

@@ -14,8 +14,8 @@ from reproq_django.serialization import canonical_json
 class ExactJSONField(JSONField):
     """A JSONField whose column on PostgreSQL is ``json``: the text survives, with its hash.
 
-    ``jsonb`` would rewrite numbers (``1e+20`` turns into an integer). The price: no ``__contains`` and no index on the value.
-    ``__key`` lookups work, through a cast.
+    ``jsonb`` would rewrite numbers (``1e+20`` turns into an integer). The price: no ``__contains`` and no
+    index on the value. ``__key`` lookups work, through a cast.
     """
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
@@ -37,7 +37,8 @@ class ExactJSONField(JSONField):
         return self.get_placeholder(value, compiler, connection), (value,)
 
     def select_format(self, compiler: Any, sql: str, params: Any) -> tuple[str, Any]:
-        """Read text: psycopg would decode ``json`` by itself, and a JSON string could not be told from JSON text."""
+        """Read text: psycopg would decode ``json`` by itself, and a JSON string could not be told from JSON
+        text."""
         return (f"{sql}::text" if compiler.connection.vendor == "postgresql" else sql), params
 
     def get_transform(self, name: str) -> Any:

@@ -19,7 +19,8 @@ class MetadataNotSaved(ReproqError):
 
 
 def save_metadata(alias: str, result_id: int, metadata: dict[str, Any], *, epoch: int | None = None) -> None:
-    """Replace the metadata of a run. ``epoch`` is the fence of a running task: its attempt must still be the current one.
+    """Replace the metadata of a run. ``epoch`` is the fence of a running task: its attempt must still be the
+    current one.
 
     Raises TypeError for what is not JSON, TaskResultDoesNotExist without a fence, MetadataNotSaved with one.
     """

@@ -1,7 +1,7 @@
 """The six tables as Django models, for the admin and for reading.
 
-The schema's owner is ``sql/<vendor>/``; ``enqueue.py`` writes runs and the worker changes them. Text columns may be NULL
-because rows of the earlier system are.
+The schema's owner is ``sql/<vendor>/``; ``enqueue.py`` writes runs and the worker changes them. Text columns
+may be NULL because rows of the earlier system are.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """``ReproqTaskResult``: Django's TaskResult with what Reproq knows besides.
 
-Built from three sources: a fresh INSERT, a row, or the frame that a worker sends to the process that runs the task.
+Built from three sources: a fresh INSERT, a row, or the frame that a worker sends to the process that runs the
+task.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from reproq_django.db import format_result_id
+from reproq_django.definition import ReproqTask
 from reproq_django.enqueue import Inserted
 from reproq_django.errors import RUN_ERRORS, InvalidSpec, RunError, TaskCancelled, TaskUnavailable
 from reproq_django.models import TaskRun
 from reproq_django.serialization import decode_arguments
 from reproq_django.spec import RunSpec
 from reproq_django.status import DJANGO_STATUS, RunStatus
-from reproq_django.definition import ReproqTask
 
 _FIRST_POLL_SECONDS: Final = 0.02
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReproqTaskResult(TaskResult):
+class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget that Django's is frozen
     """A snapshot of a run; ``refresh()`` takes a new one.
 
-    ``args`` and ``kwargs`` hold typed values (datetime, UUID, ...); model instances stay in their stored form, since reading a
-    result should not read other tables.
+    ``args`` and ``kwargs`` hold typed values (datetime, UUID, ...); model instances stay in their stored
+    form, since reading a result should not read other tables.
     """
 
     #: Number of the run in ``db_alias``; ``id`` is its public form.
@@ -66,15 +67,16 @@ class ReproqTaskResult(TaskResult):
     def wait(self, timeout: float | None = None, poll_interval: float = 0.5) -> Self:
         """Block until the run has ended and return this result, refreshed.
 
-        ``timeout`` and ``poll_interval`` are seconds; the first looks come faster. Raises TimeoutError. A run that was enqueued
-        in a transaction that is still open cannot start, so waiting for it inside can only time out.
+        ``timeout`` and ``poll_interval`` are seconds; the first looks come faster. Raises TimeoutError. A run
+        that was enqueued in a transaction that is still open cannot start, so waiting for it inside can only
+        time out.
         """
         for delay in self._delays(timeout, poll_interval):
             time.sleep(delay)
             self.refresh()
         return self
 
-    async def await_result(self, timeout: float | None = None, poll_interval: float = 0.5) -> Self:  # noqa: ASYNC109
+    async def await_result(self, timeout: float | None = None, poll_interval: float = 0.5) -> Self:
         """See wait(); leaves the event loop free."""
         for delay in self._delays(timeout, poll_interval):
             await asyncio.sleep(delay)
@@ -120,7 +122,8 @@ class ReproqTaskResult(TaskResult):
 
     @classmethod
     def from_run(cls, run: TaskRun, *, duplicate: bool = False) -> Self:
-        """The result that a row describes. Never fails on old data: what cannot be decoded stays in its stored form."""
+        """The result that a row describes. Never fails on old data: what cannot be decoded stays in its
+        stored form."""
         alias = str(run._state.db)
         spec = run.spec_json if isinstance(run.spec_json, dict) else {}
         args, kwargs = _stored_arguments(spec)
@@ -156,14 +159,19 @@ class ReproqTaskResult(TaskResult):
         args: list[Any],
         kwargs: dict[str, Any],
     ) -> Self:
-        """The result that a running task sees: the ``run`` frame of contracts/executor.md, with decoded arguments.
+        """The result that a running task sees: the ``run`` frame of contracts/executor.md, with decoded
+        arguments.
 
         ``task`` is the registered task, ``alias`` the database of its queue. No query is made.
         """
         spec = frame["spec"]
         number = int(frame["result_id"])
         return cls(
-            task=stored_copy(task, priority=spec.get("priority", task.priority), queue_name=spec.get("queue_name", task.queue_name)),
+            task=stored_copy(
+                task,
+                priority=spec.get("priority", task.priority),
+                queue_name=spec.get("queue_name", task.queue_name),
+            ),
             id=format_result_id(number, alias),
             status=DJANGO_STATUS[RunStatus.RUNNING],
             enqueued_at=_moment(frame.get("enqueued_at")),
@@ -183,7 +191,8 @@ class ReproqTaskResult(TaskResult):
 
 
 def task_errors(entries: Iterable[Any], *, cancelled: bool = False) -> list[TaskError]:
-    """``errors_json`` as Django's TaskErrors, oldest first. ``cancelled`` makes sure that TaskCancelled is among them."""
+    """``errors_json`` as Django's TaskErrors, oldest first. ``cancelled`` makes sure that TaskCancelled is
+    among them."""
     errors = [_task_error(entry) for entry in entries or () if isinstance(entry, Mapping)]
     path = _class_path(TaskCancelled)
     if cancelled and all(error.exception_class_path != path for error in errors):
@@ -195,7 +204,9 @@ def _task_error(entry: Mapping[str, Any]) -> TaskError:
     path = entry.get("exception_class") if entry.get("kind") == "app_error" else None
     if not path:
         path = _class_path(RUN_ERRORS.get(str(entry.get("kind")), RunError))
-    return TaskError(exception_class_path=str(path), traceback=str(entry.get("traceback") or entry.get("message") or ""))
+    return TaskError(
+        exception_class_path=str(path), traceback=str(entry.get("traceback") or entry.get("message") or "")
+    )
 
 
 def _class_path(error: type[Exception]) -> str:
@@ -205,7 +216,8 @@ def _class_path(error: type[Exception]) -> str:
 def stored_copy(task: Task, **changes: Any) -> Task:
     """``task`` with the values of a stored run.
 
-    Not ``dataclasses.replace``: that validates, and a run stays readable after its queue has left the settings.
+    Not ``dataclasses.replace``: that validates, and a run stays readable after its queue has left the
+    settings.
     """
     copy = object.__new__(type(task))
     for spot in fields(task):
@@ -214,14 +226,21 @@ def stored_copy(task: Task, **changes: Any) -> Task:
 
 
 def _task_of_run(run: TaskRun, spec: Mapping[str, Any]) -> Task:
-    task = find_task(run.task_path) or _unavailable_task(run.task_path, takes_context=bool(spec.get("takes_context")))
+    task = find_task(run.task_path) or _unavailable_task(
+        run.task_path, takes_context=bool(spec.get("takes_context"))
+    )
     return stored_copy(
-        task, priority=run.priority, queue_name=run.queue_name, run_after=run.run_after, backend=run.backend_alias
+        task,
+        priority=run.priority,
+        queue_name=run.queue_name,
+        run_after=run.run_after,
+        backend=run.backend_alias,
     )
 
 
 def find_task(path: str) -> Task | None:
-    """The registered task of that path, if its module is one of the site's; nothing else is imported for a row's sake."""
+    """The registered task of that path, if its module is one of the site's; nothing else is imported for a
+    row's sake."""
     module = path.rpartition(".")[0]
     if not module or (module not in sys.modules and apps.get_containing_app_config(module) is None):
         return None
@@ -233,7 +252,8 @@ def find_task(path: str) -> Task | None:
 
 
 def _unavailable_task(path: str, *, takes_context: bool) -> Task:
-    """A stand-in, so that the result of code that is gone can still be read. Calling it raises TaskUnavailable."""
+    """A stand-in, so that the result of code that is gone can still be read. Calling it raises
+    TaskUnavailable."""
 
     def unavailable(*args: Any, **kwargs: Any) -> Any:
         raise TaskUnavailable(f"{path} is no task of this process")

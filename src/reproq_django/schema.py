@@ -1,8 +1,9 @@
 """Brings a database to this version's schema: fresh, older, or made by the earlier system.
 
-The schema itself is ``sql/<vendor>/*.sql``, run in name order in one transaction. Each file may run any number of times.
-Callers: the migration ``0001_baseline``, ``post_migrate`` (a site whose ``django_migrations`` already knows a
-``0001_baseline`` would otherwise never be upgraded), and ``manage.py reproq migrate-worker``.
+The schema itself is ``sql/<vendor>/*.sql``, run in name order in one transaction. Each file may run any
+number of times. Callers: the migration ``0001_baseline``, ``post_migrate`` (a site whose
+``django_migrations`` already knows a ``0001_baseline`` would otherwise never be upgraded), and ``manage.py
+reproq migrate-worker``.
 """
 
 from __future__ import annotations
@@ -55,11 +56,14 @@ def apply_schema(connection: BaseDatabaseWrapper) -> None:
     Raises SchemaError for a database that is neither PostgreSQL nor SQLite, or newer than this package.
     """
     if connection.vendor not in _FOLDERS:
-        raise SchemaError(f"Reproq cannot keep runs in a {connection.display_name} database; use PostgreSQL or SQLite")
+        raise SchemaError(
+            f"Reproq cannot keep runs in a {connection.display_name} database; use PostgreSQL or SQLite"
+        )
     version = installed_version(connection)
     if version is not None and version.isdigit() and int(version) > int(SCHEMA_VERSION):
         raise SchemaError(
-            f"the database has schema {version}, this package knows {SCHEMA_VERSION}: install the newer reproq-django"
+            f"the database has schema {version}, this package knows {SCHEMA_VERSION}: "
+            "install the newer reproq-django"
         )
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -73,7 +77,15 @@ def apply_schema(connection: BaseDatabaseWrapper) -> None:
 
 def drop_schema(connection: BaseDatabaseWrapper) -> None:
     """Undo ``apply_schema``: ``migrate reproq_django zero``. Every run is lost."""
-    tables = ["task_runs", "periodic_tasks", "reproq_workers", "reproq_queue_controls", "rate_limits", "workflow_runs", "reproq_meta"]
+    tables = [
+        "task_runs",
+        "periodic_tasks",
+        "reproq_workers",
+        "reproq_queue_controls",
+        "rate_limits",
+        "workflow_runs",
+        "reproq_meta",
+    ]
     with connection.cursor() as cursor:
         for table in tables:
             cursor.execute(f"DROP TABLE IF EXISTS {table}")
@@ -95,6 +107,6 @@ def upgrade_after_migrate(sender: AppConfig, using: str, **kwargs: Any) -> None:
         return
     without_migrations = settings.MIGRATION_MODULES.get(sender.label, "") is None
     # Not after `migrate reproq_django zero`, nor before the baseline has had its turn.
-    if without_migrations or BASELINE in MigrationRecorder(connection).applied_migrations():
-        if not is_current(connection):
-            apply_schema(connection)
+    has_baseline = without_migrations or BASELINE in MigrationRecorder(connection).applied_migrations()
+    if has_baseline and not is_current(connection):
+        apply_schema(connection)

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 _ADD_COLUMN: Final = re.compile(r"ALTER TABLE (\w+) ADD COLUMN (\w+)")
 
-#: Names of the earlier system's indexes: its own, and those that Django made up. As in postgres/40_indexes.sql.
+#: Names of the earlier system's indexes: its own, and those that Django made up. As in
+#: postgres/40_indexes.sql.
 _OLD_INDEX: Final = re.compile(r"idx_task_runs_|task_runs_.*_[0-9a-f]{6,8}(_idx|_like|_uniq|_fk)?$")
 
 
@@ -51,26 +52,36 @@ def _columns(cursor: Any, table: str) -> dict[str, str | None]:
 
 
 def _set_aside(cursor: Any, tables_sql: str) -> dict[str, list[str]]:
-    """Rename the tables that lack a default of ours, as those that Django made do: SQLite can add a default no other way.
+    """Rename the tables that lack a default of ours, as those that Django made do: SQLite can add a default
+    no other way.
 
     Answers, for each of them, the statements that make the indexes and triggers of the site's own.
     """
     fresh = sqlite3.connect(":memory:")
     try:
         fresh.executescript(tables_sql)
-        wanted_tables = [row[0] for row in fresh.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")]
+        wanted_tables = [
+            row[0]
+            for row in fresh.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+            )
+        ]
         wanted = {table: _columns(fresh.cursor(), table) for table in wanted_tables}
     finally:
         fresh.close()
     renamed = {}
     for table, columns in wanted.items():
         found = _columns(cursor, table)
-        if any(default is not None and found[name] is None for name, default in columns.items() if name in found):
+        if any(
+            default is not None and found[name] is None for name, default in columns.items() if name in found
+        ):
             cursor.execute(
-                "SELECT name, sql FROM sqlite_master WHERE tbl_name = %s AND type IN ('index', 'trigger') AND sql IS NOT NULL",
+                "SELECT name, sql FROM sqlite_master"
+                " WHERE tbl_name = %s AND type IN ('index', 'trigger') AND sql IS NOT NULL",
                 [table],
             )
-            # Ours come back by the next files; a unique index on the hash under another name goes with the old ones there.
+            # Ours come back by the next files; a unique index on the hash under another name goes with the
+            # old ones there.
             renamed[table] = [text for name, text in cursor.fetchall() if not _is_replaced(name)]
             cursor.execute(f"ALTER TABLE {table} RENAME TO {_old_name(table)}")
     return renamed
@@ -90,7 +101,7 @@ def _refill(cursor: Any, table: str) -> None:
     shared = [name for name in _columns(cursor, old) if name in _columns(cursor, table)]
     unique = _drop_old_indexes(cursor, old) if table == "task_runs" else False
     names = ", ".join(shared)
-    cursor.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {old}")
+    cursor.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {old}")  # noqa: S608 - our own names
     if unique:
         _keep_deduplicating(cursor)
     # AUTOINCREMENT must not give out the id of a run that was deleted.

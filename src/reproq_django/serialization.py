@@ -1,9 +1,10 @@
 """Arguments to JSON and back.
 
-JSON's own types pass as they are. In ``typed`` mode (the default) the values of ``_TYPED`` travel as an object with the key
-``__reproq_type__`` and come back as the same type; a dict of the user's that has this key is wrapped, so no data can pose as
-a marker. In ``compat`` mode whatever is not JSON takes the string form of Django's encoder, as the earlier system stored it.
-The text is canonical: sorted keys, no spaces, non-ASCII kept, so that equal specs have equal hashes.
+JSON's own types pass as they are. In ``typed`` mode (the default) the values of ``_TYPED`` travel as an
+object with the key ``__reproq_type__`` and come back as the same type; a dict of the user's that has this key
+is wrapped, so no data can pose as a marker. In ``compat`` mode whatever is not JSON takes the string form of
+Django's encoder, as the earlier system stored it. The text is canonical: sorted keys, no spaces, non-ASCII
+kept, so that equal specs have equal hashes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ MARKER: Final = "__reproq_type__"
 # Python refuses to print larger integers (sys.set_int_max_str_digits).
 _MAX_INT_BITS: Final = 14_000
 
-#: Exact type -> (name of the marker, its value). Subclasses are found by isinstance, in this order: a datetime is a date.
+#: Exact type -> (name of the marker, its value). Subclasses are found by isinstance, in this order: a
+#: datetime is a date.
 _TYPED: Final[Mapping[type, tuple[str, Callable[[Any], str]]]] = {
     datetime: ("datetime", datetime.isoformat),
     date: ("date", date.isoformat),
@@ -48,7 +50,14 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
 
 def canonical_json(value: Any) -> str:
     """Sorted keys, no spaces, non-ASCII kept. Raises ValueError for NaN and infinities."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, cls=DjangoJSONEncoder)
+    return json.dumps(
+        value,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+        cls=DjangoJSONEncoder,
+    )
 
 
 def encode(value: Any, path: str, *, typed: bool = True) -> Any:
@@ -64,21 +73,29 @@ def encode(value: Any, path: str, *, typed: bool = True) -> Any:
         return _integer(int(value), path)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise UnsupportedArgument(f"{path} is {value}, which JSON has no number for; pass None or a string")
+            raise UnsupportedArgument(
+                f"{path} is {value}, which JSON has no number for; pass None or a string"
+            )
         return float(value)
     if isinstance(value, list | tuple):
         return [encode(item, f"{path}[{index}]", typed=typed) for index, item in enumerate(value)]
     if isinstance(value, dict):
         return _object(value, path, typed=typed)
     if isinstance(value, timedelta):
-        return {MARKER: "timedelta", "days": value.days, "seconds": value.seconds, "microseconds": value.microseconds}
+        return {
+            MARKER: "timedelta",
+            "days": value.days,
+            "seconds": value.seconds,
+            "microseconds": value.microseconds,
+        }
     if isinstance(value, Model):
         return _model(value, path)
     return _typed(value, path) if typed else _string_form(value, path)
 
 
 def decode(value: Any, path: str, *, using: str | None) -> Any:
-    """The value that ``encode`` was given. Models are fetched from the database ``using``; None leaves them as markers.
+    """The value that ``encode`` was given. Models are fetched from the database ``using``; None leaves them
+    as markers.
 
     Raises InvalidSpec for a marker that cannot be turned back; a database that is away raises its own error.
     """
@@ -91,7 +108,9 @@ def decode(value: Any, path: str, *, using: str | None) -> Any:
     kind = value[MARKER]
     try:
         if kind == "dict":
-            return {key: decode(item, f"{path}[{key!r}]", using=using) for key, item in value["value"].items()}
+            return {
+                key: decode(item, f"{path}[{key!r}]", using=using) for key, item in value["value"].items()
+            }
         if kind == "timedelta":
             return timedelta(value["days"], value["seconds"], value["microseconds"])
         if kind == "model":
@@ -106,7 +125,8 @@ def decode(value: Any, path: str, *, using: str | None) -> Any:
 
 
 def decode_arguments(spec: Mapping[str, Any], using: str | None) -> tuple[list[Any], dict[str, Any]]:
-    """(args, kwargs) of a spec, ready for the task function. ``using`` is the database alias of its queue, None: see ``decode``.
+    """(args, kwargs) of a spec, ready for the task function. ``using`` is the database alias of its queue,
+    None: see ``decode``.
 
     Raises InvalidSpec when they cannot be turned back; the run must not be retried then.
     """
@@ -134,7 +154,9 @@ def _text(value: str, path: str) -> str:
 
 def _integer(value: int, path: str) -> int:
     if value.bit_length() > _MAX_INT_BITS:
-        raise UnsupportedArgument(f"{path} is an integer of over 4,200 digits; pass it as a hexadecimal string")
+        raise UnsupportedArgument(
+            f"{path} is an integer of over 4,200 digits; pass it as a hexadecimal string"
+        )
     return value
 
 
@@ -144,18 +166,26 @@ def _object(value: dict[Any, Any], path: str, *, typed: bool) -> dict[str, Any]:
         if not isinstance(key, str):
             if typed:
                 raise UnsupportedArgument(
-                    f"{path} has the key {key!r} of type {type(key).__name__}; JSON keys are strings, so use str({key!r})"
+                    f"{path} has the key {key!r} of type {type(key).__name__}; "
+                    f"JSON keys are strings, so use str({key!r})"
                 )
             # json.dumps' own coercion, and its refusal of anything else.
-            key = next(iter(json.loads(_dumps({key: None}, path))))  # noqa: PLW2901
+            key = next(iter(json.loads(_dumps({key: None}, path))))
         encoded[_text(key, f"the key {key!a} of {path}")] = encode(item, f"{path}[{key!r}]", typed=typed)
     return {MARKER: "dict", "value": encoded} if MARKER in encoded else encoded
 
 
 def _model(value: Model, path: str) -> dict[str, Any]:
     if value.pk is None:
-        raise UnsupportedArgument(f"{path} is an unsaved {value._meta.label}; save it first, so that the run can find it")
-    return {MARKER: "model", "app_label": value._meta.app_label, "model": value._meta.model_name, "pk": str(value.pk)}
+        raise UnsupportedArgument(
+            f"{path} is an unsaved {value._meta.label}; save it first, so that the run can find it"
+        )
+    return {
+        MARKER: "model",
+        "app_label": value._meta.app_label,
+        "model": value._meta.model_name,
+        "pk": str(value.pk),
+    }
 
 
 def _fetch(marker: Mapping[str, Any], path: str, using: str) -> Model:
@@ -164,11 +194,13 @@ def _fetch(marker: Mapping[str, Any], path: str, using: str) -> Model:
     # A queue may have a database of its own; then the site's routers know where the model lives.
     queryset = manager.using(using) if router.allow_migrate_model(using, model) else manager.all()
     try:
-        return queryset.get(pk=marker["pk"])
+        found: Model = queryset.get(pk=marker["pk"])
     except (ObjectDoesNotExist, ValidationError) as error:
         raise InvalidSpec(
-            f"{path}: there is no {model._meta.label} with primary key {marker['pk']!r} in database {queryset.db!r} any more"
+            f"{path}: there is no {model._meta.label} with primary key {marker['pk']!r} "
+            f"in database {queryset.db!r} any more"
         ) from error
+    return found
 
 
 def _typed(value: Any, path: str) -> dict[str, Any]:
@@ -176,8 +208,9 @@ def _typed(value: Any, path: str) -> dict[str, Any]:
         if isinstance(value, kind):
             return {MARKER: name, "value": text(value)}
     raise UnsupportedArgument(
-        f"{path} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored. Pass JSON values, a datetime, "
-        "date, time, timedelta, UUID, Decimal or a model instance; for anything else pass what the task can rebuild it from"
+        f"{path} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored. "
+        "Pass JSON values, a datetime, date, time, timedelta, UUID, Decimal or a model instance; "
+        "for anything else pass what the task can rebuild it from"
     )
 
 

@@ -1,7 +1,8 @@
 """The spec of a run: what to call, with what, and how. Built here and nowhere else in Python.
 
-Its canonical text is what the row stores and the worker hands to the process that runs the task; ``spec_hash`` is the
-SHA-256 of that text and decides what a duplicate is. Both match the earlier system byte for byte, see contracts/.
+Its canonical text is what the row stores and the worker hands to the process that runs the task;
+``spec_hash`` is the SHA-256 of that text and decides what a duplicate is. Both match the earlier system byte
+for byte, see contracts/.
 """
 
 from __future__ import annotations
@@ -21,22 +22,26 @@ from django.utils import timezone
 
 from reproq_django.conf import BackendOptions
 from reproq_django.db import queue_alias
+from reproq_django.definition import backoff_policy, due, whole_seconds
 from reproq_django.errors import UnsupportedArgument
 from reproq_django.serialization import canonical_json, encode
 from reproq_django.status import DEDUP_MODES
-from reproq_django.definition import backoff_policy, due, whole_seconds
 
 VERSION: Final = 1
 
-#: Keywords of enqueue() that are about the run, not for the task. One that the function itself declares stays its own.
-ENQUEUE_OPTIONS: Final = frozenset({"run_after", "lock_key", "priority", "concurrency_key", "concurrency_limit"})
+#: Keywords of enqueue() that are about the run, not for the task. One that the function itself declares stays
+#: its own.
+ENQUEUE_OPTIONS: Final = frozenset(
+    {"run_after", "lock_key", "priority", "concurrency_key", "concurrency_limit"}
+)
 
 _MAX_INT: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """A run that is ready to be inserted. Field names are those of ``task_runs`` where there is such a column."""
+    """A run that is ready to be inserted. Field names are those of ``task_runs`` where there is such a
+    column."""
 
     task: Task
     args: list[Any]
@@ -63,20 +68,29 @@ class RunSpec:
 
 
 def build(
-    task: Task, args: tuple[Any, ...] | list[Any], kwargs: Mapping[str, Any], *, backend_alias: str, options: BackendOptions
+    task: Task,
+    args: tuple[Any, ...] | list[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    backend_alias: str,
+    options: BackendOptions,
 ) -> RunSpec:
     """The spec of one call. Touches no database (unless a key callable does).
 
-    Raises TypeError when the arguments do not fit the function, UnsupportedArgument (a TypeError) for one that cannot be
-    stored, InvalidTask for an enqueue keyword that cannot be honoured.
+    Raises TypeError when the arguments do not fit the function, UnsupportedArgument (a TypeError) for one
+    that cannot be stored, InvalidTask for an enqueue keyword that cannot be honoured.
     """
     own, given = _split(task.func, kwargs)
     _bind(task, args, own)
     run_after = _utc(given.get("run_after", task.run_after))
     priority = _whole("priority", given.get("priority", task.priority), -_MAX_INT)
     lock_key = _key("lock_key", given.get("lock_key", getattr(task, "lock_key", None)), args, own)
-    concurrency_key = _key("concurrency_key", given.get("concurrency_key", getattr(task, "concurrency_key", None)), args, own)
-    limit = _whole("concurrency_limit", given.get("concurrency_limit", getattr(task, "concurrency_limit", 0)), 0)
+    concurrency_key = _key(
+        "concurrency_key", given.get("concurrency_key", getattr(task, "concurrency_key", None)), args, own
+    )
+    limit = _whole(
+        "concurrency_limit", given.get("concurrency_limit", getattr(task, "concurrency_limit", 0)), 0
+    )
     timeout = getattr(task, "timeout", None)
     timeout_seconds = options.timeout_seconds if timeout is None else whole_seconds(timeout)
     max_attempts = getattr(task, "max_attempts", None) or options.max_attempts
@@ -105,8 +119,9 @@ def build(
     encoded = text.encode()
     if len(encoded) > options.max_argument_bytes:
         raise UnsupportedArgument(
-            f"the arguments of {task.module_path} take {len(encoded):,} bytes, more than MAX_ARGUMENT_BYTES = "
-            f"{options.max_argument_bytes:,}; store the data and pass its id or path"
+            f"the arguments of {task.module_path} take {len(encoded):,} bytes, "
+            f"more than MAX_ARGUMENT_BYTES = {options.max_argument_bytes:,}; "
+            "store the data and pass its id or path"
         )
     dedup = getattr(task, "dedup", None)
     return RunSpec(
@@ -149,7 +164,8 @@ def _signature(func: Callable[..., Any]) -> tuple[Signature, frozenset[str]]:
 
 
 def _split(func: Callable[..., Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(keywords of the task, keywords of the enqueue). None means "not given" for the latter, as it always has."""
+    """(keywords of the task, keywords of the enqueue). None means "not given" for the latter, as it always
+    has."""
     _, options = _signature(func)
     own = {key: value for key, value in kwargs.items() if key not in options}
     return own, {key: kwargs[key] for key in options & kwargs.keys() if kwargs[key] is not None}
@@ -207,7 +223,7 @@ def _key(name: str, key: Any, args: tuple[Any, ...] | list[Any], kwargs: Mapping
         return None
     if not isinstance(key, str):
         raise InvalidTask(f"{name} must be a string, not {key!r}.")
-    if "\0" in key or not key.isprintable() and any("\ud800" <= character <= "\udfff" for character in key):
+    if "\0" in key or (not key.isprintable() and any("\ud800" <= character <= "\udfff" for character in key)):
         raise InvalidTask(f"{name} must not hold a null character or a lone surrogate.")
     return key
 

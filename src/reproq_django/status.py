@@ -1,4 +1,5 @@
-"""The states of a run, spelled once for Python. ``crates/reproq-model`` holds the transitions between them."""
+"""The states of a run, spelled once for Python. ``crates/reproq-model`` holds the transitions between
+them."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class WorkflowStatus(TextChoices):
 
 
 class Dedup:
-    """``task_runs.dedup``: which runs are twins of this one. The unique indexes of 40_indexes.sql say the same."""
+    """``task_runs.dedup``: which runs are twins of this one. The unique indexes of 40_indexes.sql say the
+    same."""
 
     NONE: Final = 0
     READY: Final = 1

@@ -1,4 +1,5 @@
-"""Writes contracts/spec_vectors.json: ``DJANGO_SETTINGS_MODULE=settings python -m contract.generate_spec_vectors``."""
+"""Writes contracts/spec_vectors.json: ``DJANGO_SETTINGS_MODULE=settings python -m
+contract.generate_spec_vectors``."""
 
 import json
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -22,7 +23,18 @@ ARGUMENTS = {
     "integers": [0, -1, 7, 2**31, -(2**31), 2**53, 2**53 + 1, 2**63 - 1, 2**63, 2**64, -(2**64)],
     "an integer of 300 digits": 10**300 + 1,
     "floats": [0.0, -0.0, 1.0, -1.5, 0.1, 1 / 3, 1e-7, 1.5e-300, 123456789.125],
-    "floats with exponents": [1e15, 1e16, 1e17, 1e20, 1e22, 1e23, 1.7976931348623157e308, 5e-324, 1e-5, 0.0001],
+    "floats with exponents": [
+        1e15,
+        1e16,
+        1e17,
+        1e20,
+        1e22,
+        1e23,
+        1.7976931348623157e308,
+        5e-324,
+        1e-5,
+        0.0001,
+    ],
     "literals": [None, True, False],
     "empty containers": [[], {}, [[]], [{}], {"a": {}}],
     "deep nesting": [[[[[[[[[[{"a": {"b": {"c": [1, [2, [3]]]}}}]]]]]]]]]],
@@ -57,18 +69,22 @@ ENQUEUES = {
 def vectors() -> list[dict[str, str]]:
     """The content of the file."""
     from myapp.tasks import arg_task, noop
-    from testapp.tasks import with_options
-
     from reproq_django.conf import BackendOptions
     from reproq_django.spec import build
+    from testapp.tasks import with_options
 
     plain = {"backend_alias": "default", "options": BackendOptions()}
-    pinned = {"backend_alias": "default", "options": BackendOptions(code_ref="abc123", pip_lock_hash="deadbeef")}
+    pinned = {
+        "backend_alias": "default",
+        "options": BackendOptions(code_ref="abc123", pip_lock_hash="deadbeef"),
+    }
     found = {name: build(arg_task, [value], {}, **plain) for name, value in ARGUMENTS.items()}
     found |= {name: build(arg_task, [], kwargs, **plain) for name, kwargs in ENQUEUES.items()}
     found["provenance"] = build(noop, [1], {}, **pinned)
     found["options of the task, with a backoff policy"] = build(with_options, [], {}, **plain)
-    return [{"name": name, "canonical": spec.spec_json, "sha256": spec.spec_hash} for name, spec in found.items()]
+    return [
+        {"name": name, "canonical": spec.spec_json, "sha256": spec.spec_hash} for name, spec in found.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
-from myapp.tasks import arg_task, noop
 
+from myapp.tasks import arg_task, noop
 from reproq_django.conf import BackendOptions
 from reproq_django.serialization import canonical_json
 from reproq_django.spec import build, spec_hash
@@ -42,7 +42,9 @@ def test_enqueue_has_the_hash_of_the_earlier_system(vector):
         options["run_after"] = datetime.fromisoformat(options["run_after"])
     task = {"myapp.tasks.noop": noop, "myapp.tasks.arg_task": arg_task}[vector["task"]]
     mode = "compat" if "Decimal" in vector["args"] else "typed"
-    spec = build(task, args, {**kwargs, **options}, backend_alias="default", options=BackendOptions(arguments=mode))
+    spec = build(
+        task, args, {**kwargs, **options}, backend_alias="default", options=BackendOptions(arguments=mode)
+    )
     assert spec.spec_hash == vector["hash"]
 
 

@@ -1,7 +1,7 @@
 """Tasks for the tests: of the library, and of the real worker (e2e).
 
-A task that must be seen to run appends a line to the file named by REPROQ_WITNESS: O_APPEND, so lines of processes that
-write at the same time do not mix.
+A task that must be seen to run appends a line to the file named by REPROQ_WITNESS: O_APPEND, so lines of
+processes that write at the same time do not mix.
 """
 
 import asyncio

@@ -11,13 +11,13 @@ from django.tasks.base import TaskResult
 from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch
 from django.tasks.signals import task_enqueued
 from django.utils import timezone
-from testapp import tasks
 
 from reproq_django import errors
 from reproq_django.backend import ReproqBackend
 from reproq_django.errors import TaskUnavailable
 from reproq_django.metadata import MetadataNotSaved, save_metadata
 from reproq_django.models import TaskRun
+from testapp import tasks
 
 pytestmark = pytest.mark.django_db(databases=["default", "postgres"])
 committed = pytest.mark.django_db(databases=["default", "postgres"], transaction=True)
@@ -32,7 +32,12 @@ def test_the_result_of_an_enqueue(alias):
     assert isinstance(result, TaskResult)
     assert (result.status, result.raw_status, result.duplicate) == (TaskResultStatus.READY, "READY", False)
     assert (result.args, result.kwargs) == ([1], {"b": datetime(2030, 1, 1, tzinfo=UTC)})
-    assert (result.id, result.db_alias, result.attempts, result.errors) == (str(result.result_id), alias, 0, [])
+    assert (result.id, result.db_alias, result.attempts, result.errors) == (
+        str(result.result_id),
+        alias,
+        0,
+        [],
+    )
     again = tasks.add.get_result(result.id)
     assert again == result
 
@@ -48,16 +53,29 @@ def test_a_result_read_back_has_typed_arguments_and_stored_models(alias):
 def test_success(alias):
     result = tasks.add.enqueue(1, 2)
     now = timezone.now()
-    end(alias, result, status="SUCCESSFUL", return_json={"sum": 1e20}, worker_ids=["w"], started_at=now, finished_at=now)
+    end(
+        alias,
+        result,
+        status="SUCCESSFUL",
+        return_json={"sum": 1e20},
+        worker_ids=["w"],
+        started_at=now,
+        finished_at=now,
+    )
     with pytest.raises(ValueError, match="not finished"):
         _ = result.return_value
     result.refresh()
-    assert (result.status, result.return_value, result.attempts) == (TaskResultStatus.SUCCESSFUL, {"sum": 1e20}, 1)
+    assert (result.status, result.return_value, result.attempts) == (
+        TaskResultStatus.SUCCESSFUL,
+        {"sum": 1e20},
+        1,
+    )
     assert (result.started_at, result.finished_at) == (now, now)
 
 
 @pytest.mark.parametrize(
-    ("kind", "error"), [(kind, error) for kind, error in errors.RUN_ERRORS.items()] + [("unheard of", errors.RunError)]
+    ("kind", "error"),
+    [(kind, error) for kind, error in errors.RUN_ERRORS.items()] + [("unheard of", errors.RunError)],
 )
 def test_each_ending_has_a_class_of_its_own(alias, kind, error):
     result = tasks.noop.enqueue()
@@ -69,7 +87,12 @@ def test_each_ending_has_a_class_of_its_own(alias, kind, error):
 
 def test_an_exception_of_the_task_keeps_its_class(alias):
     result = tasks.noop.enqueue()
-    entry = {"kind": "app_error", "exception_class": "builtins.KeyError", "message": "'x'", "traceback": "Traceback ..."}
+    entry = {
+        "kind": "app_error",
+        "exception_class": "builtins.KeyError",
+        "message": "'x'",
+        "traceback": "Traceback ...",
+    }
     end(alias, result, status="FAILED", errors_json=[entry])
     result.refresh()
     assert (result.errors[0].exception_class, result.errors[0].traceback) == (KeyError, "Traceback ...")
@@ -95,10 +118,19 @@ def test_unknown_and_foreign_ids(alias, backend):
             backend.get_result(unknown)
 
 
-@pytest.mark.parametrize("path", ["gone.tasks.noop", "testapp.tasks.gone", "testapp.tasks.witness", "antigravity.geohash"])
+@pytest.mark.parametrize(
+    "path", ["gone.tasks.noop", "testapp.tasks.gone", "testapp.tasks.witness", "antigravity.geohash"]
+)
 def test_results_of_code_that_is_gone_can_be_read(alias, backend, path):
     result = tasks.noop.enqueue()
-    end(alias, result, status="SUCCESSFUL", return_json=7, task_path=path, queue_name="a queue that is gone too")
+    end(
+        alias,
+        result,
+        status="SUCCESSFUL",
+        return_json=7,
+        task_path=path,
+        queue_name="a queue that is gone too",
+    )
     read = backend.get_result(result.id)
     assert (read.return_value, read.task.module_path) == (7, path)
     with pytest.raises(TaskUnavailable):
@@ -143,7 +175,12 @@ def test_signals_have_djangos_sender_and_cannot_fail_an_enqueue(alias):
 
 def test_bulk_enqueue_takes_all_forms_in_order(alias, backend):
     results = backend.bulk_enqueue(
-        [tasks.limited_below, (tasks.echo, [5]), (tasks.add, (1,), {"b": 2, "priority": 9}), (tasks.echo, [5])]
+        [
+            tasks.limited_below,
+            (tasks.echo, [5]),
+            (tasks.add, (1,), {"b": 2, "priority": 9}),
+            (tasks.echo, [5]),
+        ]
     )
     assert [result.task.name for result in results] == ["limited_below", "echo", "add", "echo"]
     assert [result.duplicate for result in results] == [False, False, False, True]

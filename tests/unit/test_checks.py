@@ -64,7 +64,9 @@ def test_unsupported_databases(settings, monkeypatch):
     assert ids(checks.check_databases()) == ["reproq.E005"]
 
 
-@pytest.mark.parametrize(("mode", "expected"), [("IMMEDIATE", []), ("deferred", ["reproq.W001"]), (None, ["reproq.W001"])])
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("IMMEDIATE", []), ("deferred", ["reproq.W001"]), (None, ["reproq.W001"])]
+)
 def test_sqlite_should_begin_with_the_write_lock(monkeypatch, mode, expected):
     monkeypatch.setitem(connections["default"].settings_dict, "OPTIONS", {"transaction_mode": mode})
     assert ids(checks.check_databases()) == expected

@@ -34,7 +34,9 @@ def test_ids_of_one_database(settings, forced, shown):
     assert parse_result_id(shown) == (7, "default")
 
 
-@pytest.mark.parametrize("bad", ["", "x", "-1", "1.5", " 7", "٧", "nowhere:7", "default:", "9" * 30, 2**63, "²"])
+@pytest.mark.parametrize(
+    "bad", ["", "x", "-1", "1.5", " 7", "٧", "nowhere:7", "default:", "9" * 30, 2**63, "²"]
+)
 def test_what_is_no_id_does_not_exist(bad):
     with pytest.raises(TaskResultDoesNotExist):
         parse_result_id(bad)

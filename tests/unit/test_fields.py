@@ -9,7 +9,9 @@ def create(alias, spec, **values):
     return TaskRun.objects.using(alias).create(spec_json=spec, spec_hash="0" * 64, task_path="a.b", **values)
 
 
-@pytest.mark.parametrize("value", [{"n": 1e20, "a": [1, None]}, "text", '{"looks": "like JSON"}', 5, [], True])
+@pytest.mark.parametrize(
+    "value", [{"n": 1e20, "a": [1, None]}, "text", '{"looks": "like JSON"}', 5, [], True]
+)
 def test_what_is_written_is_read(alias, value):
     run = create(alias, {"v": 1}, return_json=value)
     assert TaskRun.objects.using(alias).get(pk=run.pk).return_json == value
@@ -42,4 +44,7 @@ def test_keys_can_be_looked_up(alias):
     assert runs.get(spec_json__queue="a").spec_hash == "1" * 64
     assert runs.get(spec_json__deep__x__0=3).spec_hash == "2" * 64
     assert runs.filter(spec_json__deep__x__0__gte=1).count() == 2
-    assert list(runs.order_by("result_id").values_list("spec_json__deep", flat=True)) == [{"x": [1, 2]}, {"x": [3]}]
+    assert list(runs.order_by("result_id").values_list("spec_json__deep", flat=True)) == [
+        {"x": [1, 2]},
+        {"x": [3]},
+    ]

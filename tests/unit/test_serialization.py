@@ -43,7 +43,7 @@ def test_what_goes_in_comes_out(value):
     "value",
     [
         datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=UTC),
-        datetime(2030, 1, 2),
+        datetime(2030, 1, 2),  # noqa: DTZ001
         date(2030, 1, 2),
         time(3, 4, 5, 6),
         timedelta(days=-2, microseconds=1),
@@ -153,5 +153,5 @@ def test_models_come_back_from_the_database_of_the_queue(alias):
     assert back._state.db == alias
     assert decode(stored, "args", using=None) == stored
     user.delete()
-    with pytest.raises(InvalidSpec, match="no auth.User with primary key"):
+    with pytest.raises(InvalidSpec, match=r"no auth\.User with primary key"):
         decode(stored, "args", using=alias)

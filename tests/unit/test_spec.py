@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from django.tasks.exceptions import InvalidTask
 from django.utils import timezone as django_timezone
-from testapp import tasks
 
 from reproq_django.conf import BackendOptions
 from reproq_django.errors import UnsupportedArgument
 from reproq_django.spec import build
+from testapp import tasks
 
 
 def spec_of(task, *args, options=None, **kwargs):
@@ -18,7 +18,9 @@ def spec_of(task, *args, options=None, **kwargs):
 def test_one_moment_has_one_spec_in_every_zone():
     moment = datetime(2030, 1, 2, 12, tzinfo=UTC)
     elsewhere = moment.astimezone(timezone(timedelta(hours=9)))
-    assert spec_of(tasks.noop, run_after=moment).spec_hash == spec_of(tasks.noop, run_after=elsewhere).spec_hash
+    assert (
+        spec_of(tasks.noop, run_after=moment).spec_hash == spec_of(tasks.noop, run_after=elsewhere).spec_hash
+    )
 
 
 def test_timedelta_run_after_counts_from_now():
@@ -80,7 +82,9 @@ def test_enqueue_options_that_cannot_be_honoured_are_refused(options):
 
 def test_naive_run_after_is_local_time_without_use_tz(settings):
     settings.USE_TZ = False
-    assert spec_of(tasks.noop, run_after=datetime(2030, 1, 1, 1)).run_after == datetime(2030, 1, 1, tzinfo=UTC)  # noqa: DTZ001
+    assert spec_of(tasks.noop, run_after=datetime(2030, 1, 1, 1)).run_after == datetime(  # noqa: DTZ001
+        2030, 1, 1, tzinfo=UTC
+    )
 
 
 def test_task_options_reach_the_spec():

@@ -1,4 +1,5 @@
-"""A site whose database an upgrade test has made: REPROQ_UPGRADE_DATABASE is a PostgreSQL port/name or a file."""
+"""A site whose database an upgrade test has made: REPROQ_UPGRADE_DATABASE is a PostgreSQL port/name or a
+file."""
 
 import os
 

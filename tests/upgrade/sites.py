@@ -9,26 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-
 from tools.postgres import PostgresCluster
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 _POSTGRES_SHAPE = {
-    "columns": """SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
-                    FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'django_migrations'""",
+    "columns": """
+        SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
+          FROM information_schema.columns
+         WHERE table_schema = 'public' AND table_name <> 'django_migrations'""",
     "indexes": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = 'task_runs'",
     "constraints": """SELECT conname, pg_get_constraintdef(oid), convalidated FROM pg_constraint
                        WHERE conrelid = 'task_runs'::regclass AND contype <> 'n'""",
-    "triggers": "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'task_runs'::regclass AND NOT tgisinternal",
-    "functions": "SELECT proname FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'public'",
+    "triggers": "SELECT pg_get_triggerdef(oid) FROM pg_trigger"
+    " WHERE tgrelid = 'task_runs'::regclass AND NOT tgisinternal",
+    "functions": "SELECT proname FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace"
+    " WHERE nspname = 'public'",
     "options": "SELECT relname, reloptions FROM pg_class WHERE relname = 'task_runs'",
 }
 
 
 class Site:
-    """One database. ``sql`` runs a script, ``rows`` a query; ``migrate`` is the real command in a process of its own."""
+    """One database. ``sql`` runs a script, ``rows`` a query; ``migrate`` is the real command in a process of
+    its own."""
 
     vendor: str
     place: str
@@ -59,8 +63,8 @@ class Site:
     def contents(self) -> dict[str, list[Any]]:
         """All rows of all tables."""
         tables = [
-            "task_runs", "periodic_tasks", "reproq_workers", "reproq_queue_controls", "rate_limits", "workflow_runs",
-            "reproq_meta",
+            "task_runs", "periodic_tasks", "reproq_workers", "reproq_queue_controls", "rate_limits",
+            "workflow_runs", "reproq_meta",
         ]  # fmt: skip
         return {table: sorted(self.rows(f"SELECT * FROM {table}"), key=repr) for table in tables}
 
@@ -100,7 +104,9 @@ class SqliteSite(Site):
             return connection.execute(query).fetchall()
 
     def shape(self) -> dict[str, set[Any]]:
-        objects = self.rows("SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name <> 'django_migrations'")
+        objects = self.rows(
+            "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name <> 'django_migrations'"
+        )
         columns = {
             (name, *row[1:])
             for kind, name, *_ in objects

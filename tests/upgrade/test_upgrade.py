@@ -1,15 +1,15 @@
-"""`manage.py migrate` over databases that the earlier system made, with rows in every state, and over fresh ones."""
+"""`manage.py migrate` over databases that the earlier system made, with rows in every state, and over fresh
+ones."""
 
 from collections.abc import Callable
 from functools import cache
 from itertools import count
-from pathlib import Path
 
 import pytest
-from upgrade.sites import HERE, PostgresSite, Site, SqliteSite
+from tools.postgres import PostgresCluster
 
 from reproq_django.schema import SCHEMA_VERSION
-from tools.postgres import PostgresCluster
+from upgrade.sites import HERE, PostgresSite, Site, SqliteSite
 
 type MakeSite = Callable[[str], Site]
 
@@ -80,15 +80,22 @@ def test_every_run_is_kept(upgraded):
 
 
 def test_ready_runs_get_a_lane_in_which_they_still_deduplicate(upgraded):
-    lanes = upgraded.rows("SELECT result_id, gate, dedup FROM task_runs WHERE status = 'READY' ORDER BY result_id")
+    lanes = upgraded.rows(
+        "SELECT result_id, gate, dedup FROM task_runs WHERE status = 'READY' ORDER BY result_id"
+    )
     assert lanes == [(11, 0, 1), (12, 1, 1), (13, 2, 1)]
-    (first,), (second,) = upgraded.rows("SELECT claim_key FROM task_runs WHERE result_id IN (11, 13) ORDER BY result_id")
+    (first,), (second,) = upgraded.rows(
+        "SELECT claim_key FROM task_runs WHERE result_id IN (11, 13) ORDER BY result_id"
+    )
     assert second - first == 10 * 60 * 1_000_000
     assert upgraded.rows("SELECT DISTINCT dedup FROM task_runs WHERE status <> 'READY'") == [(0,)]
 
 
 def test_abandoned_runs_can_be_reclaimed(upgraded):
-    assert upgraded.rows("SELECT result_id FROM task_runs WHERE status = 'RUNNING' AND leased_until IS NULL") == []
+    assert (
+        upgraded.rows("SELECT result_id FROM task_runs WHERE status = 'RUNNING' AND leased_until IS NULL")
+        == []
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -99,7 +106,8 @@ def test_raw_statements_of_others(make_site, shape):
     site.sql(
         "INSERT INTO task_runs (spec_json, spec_hash, task_path) VALUES ('{\"task_path\":\"a.b\"}', 'h', '');"
         "INSERT INTO reproq_workers (worker_id, hostname, concurrency) VALUES ('w', 'h', 1);"
-        "INSERT INTO workflow_runs (workflow_id, callback_result_id) VALUES ('00000000000000000000000000000001', 1);"
+        "INSERT INTO workflow_runs (workflow_id, callback_result_id)"
+        " VALUES ('00000000000000000000000000000001', 1);"
     )
     row = site.rows("SELECT status, task_path, gate, epoch FROM task_runs WHERE spec_hash = 'h'")
     assert row == [("READY", "a.b", 0, 0)]
@@ -116,7 +124,11 @@ def test_a_second_migrate_changes_nothing(migrated, shape):
     assert (site.shape(), site.contents()) == before
     # Not even when the SQL itself runs again, as `migrate-worker` lets it.
     site.migrate(
-        "shell", "-v", "0", "-c", "from django.db import connection; from reproq_django.schema import *; apply_schema(connection)"
+        "shell",
+        "-v",
+        "0",
+        "-c",
+        "from django.db import connection; from reproq_django.schema import *; apply_schema(connection)",
     )
     assert (site.shape(), site.contents()) == before
 
@@ -136,7 +148,9 @@ def test_zero_and_back(make_site, vendor):
     before = site.shape()
     site.migrate("migrate", "reproq_django", "zero")
     tables = "sqlite_master" if vendor == "sqlite" else "pg_class"
-    assert site.rows(f"SELECT count(*) FROM {tables} WHERE {'name' if vendor == 'sqlite' else 'relname'} = 'task_runs'") == [(0,)]
+    assert site.rows(
+        f"SELECT count(*) FROM {tables} WHERE {'name' if vendor == 'sqlite' else 'relname'} = 'task_runs'"
+    ) == [(0,)]
     site.migrate()
     assert site.shape() == before
 

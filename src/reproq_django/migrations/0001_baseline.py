@@ -1,5 +1,7 @@
-"""The only migration. Its SQL brings any database up to date, and ``post_migrate`` runs the same SQL when a later version
-of the package changes it (see schema.py)."""
+"""The only migration. Its SQL brings any database up to date, and ``post_migrate`` runs the same SQL when a
+later version of the package changes it (see schema.py)."""
+
+from typing import Any
 
 import django.db.models.deletion
 import django.utils.timezone
@@ -9,12 +11,12 @@ import reproq_django.fields
 from reproq_django import schema
 
 
-def apply(apps, schema_editor):
+def apply(apps: Any, schema_editor: Any) -> None:
     """Fresh, older, or made by the earlier system: see schema.py."""
     schema.apply_schema(schema_editor.connection)
 
 
-def drop(apps, schema_editor):
+def drop(apps: Any, schema_editor: Any) -> None:
     """Back to a database without Reproq."""
     schema.drop_schema(schema_editor.connection)
 
