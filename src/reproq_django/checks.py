@@ -81,8 +81,8 @@ def _check_database(alias: str) -> list[CheckMessage]:
         return [
             Warning(
                 f"The SQLite database {alias!r} begins its transactions without a write lock.",
-                hint='Set DATABASES[alias]["OPTIONS"]["transaction_mode"] = "IMMEDIATE"; otherwise a '
-                hint='Set DATABASES[alias]["OPTIONS"]["transaction_mode"] = "IMMEDIATE"; otherwise one '
+                hint='Set DATABASES[alias]["OPTIONS"]["transaction_mode"] = "IMMEDIATE". Else a transaction '
+                'that reads and then enqueues fails with "database is locked" while the worker writes.',
                 id="reproq.W001",
             )
         ]
