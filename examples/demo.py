@@ -1,6 +1,7 @@
 """``make demo``: enqueue one of everything, start a worker, watch, and check how each run ended.
 
-Exit code 0 only if every run ended as it should. DATABASE_URL chooses a PostgreSQL; otherwise SQLite in a new folder.
+Exit code 0 only if every run ended as it should. DATABASE_URL chooses a PostgreSQL; otherwise SQLite in a new
+folder.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ def main() -> int:
         if code != 0:
             print(f"\nThe worker ended with exit code {code}, not with 0.")
         if not good or code != 0:
-            print("\nThe end of the worker's log:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-30:]))
+            print(
+                "\nThe end of the worker's log:\n"
+                + "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+            )
         print("\nAll ended as they should." if good and code == 0 else "\nSomething went wrong.")
         return 0 if good and code == 0 else 1
 
@@ -77,7 +81,9 @@ def start_worker(log: Path) -> subprocess.Popen[bytes]:
     """Start ``manage.py reproq worker``; it becomes the binary."""
     with open(log, "wb") as output:
         command = [sys.executable, str(SITE / "manage.py"), "reproq", "worker", "--concurrency", "4"]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=SITE)
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=SITE
+        )
 
 
 def stop_worker(worker: subprocess.Popen[bytes]) -> int:
@@ -119,7 +125,9 @@ def enqueue(folder: Path) -> list[Expectation]:
         result = results[0]
         if result.status != "FAILED":
             return f"is {result.status}"
-        return None if result.errors[0].exception_class is ValueError else result.errors[0].exception_class_path
+        return (
+            None if result.errors[0].exception_class is ValueError else result.errors[0].exception_class_path
+        )
 
     def punctual(results: list[Any]) -> str | None:
         # The database stamps the start; the task's own first line comes a little later.
@@ -150,7 +158,11 @@ def enqueue(folder: Path) -> list[Expectation]:
         Expectation("fails once, is retried", [tasks.flaky.enqueue(str(folder / "flaky"))], retried),
         Expectation("fails for good", [tasks.hopeless.enqueue()], failed),
         Expectation("scheduled 2 s ahead, met within 50 ms", [scheduled], punctual),
-        Expectation("one lock_key, never two at once", [tasks.exclusive.enqueue(lock, lock_key="demo") for _ in range(5)], alone),
+        Expectation(
+            "one lock_key, never two at once",
+            [tasks.exclusive.enqueue(lock, lock_key="demo") for _ in range(5)],
+            alone,
+        ),
         Expectation(f"{BULK:,} in bulk, each exactly once", bulk, each_once),
     ]
 
@@ -169,7 +181,11 @@ def watch(expectations: list[Expectation], worker: subprocess.Popen[bytes]) -> N
         seconds = time.monotonic() - started
         if live:
             filled = 30 * ended // len(ids)
-            print(f"\r[{'#' * filled}{'.' * (30 - filled)}] {ended:,} of {len(ids):,}  {seconds:4.1f} s", end="", flush=True)
+            print(
+                f"\r[{'#' * filled}{'.' * (30 - filled)}] {ended:,} of {len(ids):,}  {seconds:4.1f} s",
+                end="",
+                flush=True,
+            )
         elif ended != shown and (ended == len(ids) or ended - shown >= len(ids) // 5):
             print(f"{ended:,} of {len(ids):,} ended after {seconds:.1f} s", flush=True)
             shown = ended
@@ -192,7 +208,10 @@ def table(expectations: list[Expectation]) -> bool:
         took = f"{max(ends).total_seconds():.2f} s" if ends else "-"
         problem = each.verdict()
         good = good and problem is None
-        print(f"{each.name:<40} {len(each.results):>6,}  {', '.join(states):<12} {attempts:>8}  {took:>9}  {problem or 'ok'}")
+        print(
+            f"{each.name:<40} {len(each.results):>6,}  {', '.join(states):<12} {attempts:>8}  {took:>9}  "
+            f"{problem or 'ok'}"
+        )
     return good
 
 

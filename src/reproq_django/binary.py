@@ -1,7 +1,8 @@
 """Finding the worker binary. Python never does its work, it only starts it.
 
-Places, in order: ``settings.REPROQ_WORKER_BIN`` or the environment variable of that name, ``./.reproq/bin/reproq``
-(where ``manage.py reproq install`` puts it), the wheel (inside the package or among the environment's scripts), ``PATH``.
+Places, in order: ``settings.REPROQ_WORKER_BIN`` or the environment variable of that name,
+``./.reproq/bin/reproq`` (where ``manage.py reproq install`` puts it), the wheel (inside the package or among
+the environment's scripts), ``PATH``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def installed_path() -> Path:
 
 
 def places() -> Iterator[Place]:
-    """Every place to look, best first. An override is the only place: falling back from it would hide a mistake."""
+    """Every place to look, best first; an override is the only one, or a mistake in it would go unseen."""
     override = _override()
     if override:
         # A bare name means a program on PATH, as it does in a shell.
@@ -74,7 +75,8 @@ def find() -> Path:
     raise BinaryError(
         "the reproq binary was not found. Tried:\n"
         + "\n".join(tried)
-        + f"\nInstall the wheel for this platform, run `manage.py reproq install`, or set {OVERRIDE} to the binary."
+        + "\nInstall the wheel for this platform, run `manage.py reproq install`, "
+        + f"or set {OVERRIDE} to the binary."
     )
 
 
@@ -109,7 +111,9 @@ def version_of(path: Path) -> str:
     line = answer.stdout.strip()
     if answer.returncode != 0 or not line.startswith(VERSION_PREFIX):
         said = (line or answer.stderr.strip() or "nothing").splitlines()[0]
-        raise BinaryError(f"{path} is not the reproq binary: `version` exited with {answer.returncode} and said: {said}")
+        raise BinaryError(
+            f"{path} is not the reproq binary: `version` exited with {answer.returncode} and said: {said}"
+        )
     return line.removeprefix(VERSION_PREFIX).strip()
 
 

@@ -1,7 +1,8 @@
 """``python -m reproq_django.executor``: what the worker starts.
 
-Mode ``process`` runs one task and prints one envelope (``--payload-stdin``, ``--payload-file``, ``--payload-json``);
-mode ``pool`` is the zygote (``--serve <fd>``). Both are described in ``contracts/executor.md``.
+Mode ``process`` runs one task and prints one envelope (``--payload-stdin``, ``--payload-file``,
+``--payload-json``); mode ``pool`` is the zygote (``--serve <fd>``). Both are described in
+``contracts/executor.md``.
 """
 
 from __future__ import annotations
@@ -21,14 +22,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse ``arguments`` and run one of the two modes; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reproq_django.executor", description=__doc__)
     mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument("--serve", type=int, metavar="FD", help="be the zygote of a pool on this control socket")
+    mode.add_argument(
+        "--serve", type=int, metavar="FD", help="be the zygote of a pool on this control socket"
+    )
     mode.add_argument("--payload-stdin", action="store_true", help="read the spec from stdin")
     mode.add_argument("--payload-file", type=Path, metavar="PATH", help="read the spec from a file")
-    mode.add_argument("--payload-json", metavar="TEXT", help="the spec itself; visible to every user of the machine")
+    mode.add_argument(
+        "--payload-json", metavar="TEXT", help="the spec itself; visible to every user of the machine"
+    )
     parser.add_argument("--result-id", default="0", help="id of the run")
     parser.add_argument("--attempt", type=int, default=1, help="number of this attempt, from 1")
     parser.add_argument("--task-path", help="run this task instead of the one that the spec names")
-    parser.add_argument("--settings", help="settings module; goes before the spec's and DJANGO_SETTINGS_MODULE")
+    parser.add_argument(
+        "--settings", help="settings module; goes before the spec's and DJANGO_SETTINGS_MODULE"
+    )
     options = parser.parse_args(arguments)
     if options.serve is not None:
         from reproq_django.execution import zygote

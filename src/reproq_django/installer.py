@@ -1,8 +1,8 @@
 """Getting a worker binary without the wheel: from a release page, or built from source.
 
-Nothing is run before its SHA-256 has matched one that was known beforehand: from ``release_digests.json`` in this
-package, or from the operator. A digest that lies next to the binary proves nothing, whoever could replace the one
-could replace the other, so it is not even asked for.
+Nothing is run before its SHA-256 has matched one that was known beforehand: from ``release_digests.json`` in
+this package, or from the operator. A digest that lies next to the binary proves nothing, whoever could
+replace the one could replace the other, so it is not even asked for.
 """
 
 from __future__ import annotations
@@ -52,12 +52,16 @@ def asset_name(system: str | None = None, machine: str | None = None) -> str:
         return f"reproq-{system}-{architecture}"
     if system == "windows" and architecture == "amd64":
         return "reproq-windows-amd64.exe"
-    raise InstallError(f"there is no released binary for {system} on {machine}; build one with --source DIR --build")
+    raise InstallError(
+        f"there is no released binary for {system} on {machine}; build one with --source DIR --build"
+    )
 
 
 def known_digest(tag: str, asset: str) -> str | None:
     """The SHA-256 that this package was published with, or None."""
-    digests: dict[str, dict[str, str]] = json.loads(files("reproq_django").joinpath("release_digests.json").read_text())
+    digests: dict[str, dict[str, str]] = json.loads(
+        files("reproq_django").joinpath("release_digests.json").read_text()
+    )
     return digests.get(tag, {}).get(asset)
 
 
@@ -87,8 +91,9 @@ def download(base: str, tag: str, target: Path, *, sha256: str | None = None) ->
     expected = (sha256 or known_digest(tag, asset) or "").strip().lower()
     if not expected:
         raise InstallError(
-            f"no SHA-256 is known for {asset} of release {tag!r}, so nothing was fetched. Pass --sha256 (or set "
-            "REPROQ_RELEASE_SHA256) with a digest from a source that you trust, or build it: --source DIR --build"
+            f"no SHA-256 is known for {asset} of release {tag!r}, so nothing was fetched. "
+            "Pass --sha256 (or set REPROQ_RELEASE_SHA256) with a digest from a source that you trust, "
+            "or build it: --source DIR --build"
         )
     if not re.fullmatch(r"[0-9a-f]{64}", expected):
         raise InstallError(f"{expected!r} is not a SHA-256 in hex (64 digits)")
@@ -208,5 +213,3 @@ def sibling_source() -> Path | None:
     """A ``reproq-worker`` checkout next to the project, if there is one."""
     folder = Path.cwd().parent / "reproq-worker"
     return folder if (folder / "Cargo.toml").is_file() or (folder / "go.mod").is_file() else None
-
-

@@ -29,8 +29,15 @@ def project(tmp_path, monkeypatch, settings):
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    for name in ("REPROQ_WORKER_BIN", "REPROQ_CONFIG", "DATABASE_URL", "QUEUE_NAMES", "ALLOWED_TASK_MODULES",
-                 "REPROQ_RELEASE_URL", "REPROQ_RELEASE_SHA256"):
+    for name in (
+        "REPROQ_WORKER_BIN",
+        "REPROQ_CONFIG",
+        "DATABASE_URL",
+        "QUEUE_NAMES",
+        "ALLOWED_TASK_MODULES",
+        "REPROQ_RELEASE_URL",
+        "REPROQ_RELEASE_SHA256",
+    ):
         monkeypatch.delenv(name, raising=False)
     settings.REPROQ_WORKER_BIN = None
     monkeypatch.setenv("PATH", str(tmp_path / "no-programs"))

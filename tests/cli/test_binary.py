@@ -9,8 +9,14 @@ def test_the_error_lists_every_place(project):
     with pytest.raises(binary.BinaryError) as caught:
         binary.find()
     text = str(caught.value)
-    for words in (".reproq/bin/reproq", "reproq_django/bin/reproq", "no-scripts/reproq", "on PATH", "reproq install",
-                  "REPROQ_WORKER_BIN"):
+    for words in (
+        ".reproq/bin/reproq",
+        "reproq_django/bin/reproq",
+        "no-scripts/reproq",
+        "on PATH",
+        "reproq install",
+        "REPROQ_WORKER_BIN",
+    ):
         assert words in text
 
 
@@ -60,7 +66,9 @@ def test_the_version_has_to_match(project, fake_worker):
         binary.find_matching()
 
 
-@pytest.mark.parametrize("text", ["#!/bin/sh\necho something else\n", "#!/bin/sh\nexit 3\n", "#!/no/such/interpreter\n"])
+@pytest.mark.parametrize(
+    "text", ["#!/bin/sh\necho something else\n", "#!/bin/sh\nexit 3\n", "#!/no/such/interpreter\n"]
+)
 def test_something_else_of_that_name(project, text):
     path = project / ".reproq" / "bin" / "reproq"
     path.parent.mkdir(parents=True)

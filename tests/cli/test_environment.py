@@ -31,16 +31,31 @@ def worker(project, fake_worker):
     ("database", "url"),
     [
         (POSTGRES, "postgres:///shop"),
-        ({**POSTGRES, "HOST": "db", "PORT": 5433, "USER": "me", "PASSWORD": "p@ss/w:rd#?%"},
-         "postgres://me:p%40ss%2Fw%3Ard%23%3F%25@db:5433/shop"),
+        (
+            {**POSTGRES, "HOST": "db", "PORT": 5433, "USER": "me", "PASSWORD": "p@ss/w:rd#?%"},
+            "postgres://me:p%40ss%2Fw%3Ard%23%3F%25@db:5433/shop",
+        ),
         ({**POSTGRES, "HOST": "::1", "USER": "me"}, "postgres://me@[::1]/shop"),
-        ({**POSTGRES, "HOST": "/run/my sockets", "PORT": "5433", "USER": "me", "PASSWORD": "p&w"},
-         "postgres:///shop?host=%2Frun%2Fmy%20sockets&port=5433&user=me&password=p%26w"),
-        ({**POSTGRES, "HOST": "db", "OPTIONS": {"sslmode": "verify-full", "sslrootcert": "/a b.pem", "pool": True}},
-         "postgres://db/shop?sslmode=verify-full&sslrootcert=%2Fa%20b.pem"),
-        ({**POSTGRES, "HOST": "db", "OPTIONS": {"options": "-c search_path=q", "assume_role": "app"}},
-         "postgres://db/shop?options=-c%20search_path%3Dq%20-c%20role%3Dapp"),
-        ({"ENGINE": "django.db.backends.sqlite3", "NAME": "/data/my db #1.sqlite3"}, "sqlite:///data/my%20db%20%231.sqlite3"),
+        (
+            {**POSTGRES, "HOST": "/run/my sockets", "PORT": "5433", "USER": "me", "PASSWORD": "p&w"},
+            "postgres:///shop?host=%2Frun%2Fmy%20sockets&port=5433&user=me&password=p%26w",
+        ),
+        (
+            {
+                **POSTGRES,
+                "HOST": "db",
+                "OPTIONS": {"sslmode": "verify-full", "sslrootcert": "/a b.pem", "pool": True},
+            },
+            "postgres://db/shop?sslmode=verify-full&sslrootcert=%2Fa%20b.pem",
+        ),
+        (
+            {**POSTGRES, "HOST": "db", "OPTIONS": {"options": "-c search_path=q", "assume_role": "app"}},
+            "postgres://db/shop?options=-c%20search_path%3Dq%20-c%20role%3Dapp",
+        ),
+        (
+            {"ENGINE": "django.db.backends.sqlite3", "NAME": "/data/my db #1.sqlite3"},
+            "sqlite:///data/my%20db%20%231.sqlite3",
+        ),
     ],
 )
 def test_database_urls(database, url):
@@ -84,7 +99,9 @@ def test_what_the_operator_said_stands(worker, monkeypatch, project):
     monkeypatch.setenv("REPROQ_PYTHON_BIN", "/opt/python")
     found = worker("worker")["environment"]
     assert (found["QUEUE_NAMES"], found["ALLOWED_TASK_MODULES"], found["REPROQ_PYTHON_BIN"]) == (
-        "mail", "only.this", "/opt/python"
+        "mail",
+        "only.this",
+        "/opt/python",
     )
     monkeypatch.delenv("QUEUE_NAMES")
     assert "QUEUE_NAMES" not in worker("worker", "--queues", "mail")["environment"]
@@ -110,7 +127,11 @@ def test_a_database_url_of_the_environment(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgres://direct/shop")
     assert environment.worker_environment("default", [])["DATABASE_URL"] == "postgres://direct/shop"
     monkeypatch.setenv("DATABASE_URL", "sqlite:///db.sqlite3")
-    assert environment.worker_environment("default", [])["DATABASE_URL"] == "postgres://pooler/shop"
+    found = environment.worker_environment("default", [])
+    assert found["DATABASE_URL"] == "postgres://pooler/shop"
+    assert found["REPROQ_SITE_DATABASE_URL"] == "sqlite:///db.sqlite3", (
+        "for the site, which may read it its own way"
+    )
 
 
 def test_the_deprecated_flag(worker):
@@ -123,7 +144,11 @@ def test_an_unknown_flag_of_a_command_that_passes_none():
 
 
 def test_djangos_own_options_may_stand_behind(worker):
-    assert worker("worker", "--traceback", "--concurrency", "2")["arguments"] == ["worker", "--concurrency", "2"]
+    assert worker("worker", "--traceback", "--concurrency", "2")["arguments"] == [
+        "worker",
+        "--concurrency",
+        "2",
+    ]
 
 
 @pytest.mark.parametrize("name", ["config", "status", "stats"])

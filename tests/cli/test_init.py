@@ -1,5 +1,6 @@
 """`reproq init` and `reproq check` on a project that has nothing yet."""
 
+import tomllib
 from io import StringIO
 
 import pytest
@@ -32,6 +33,16 @@ def test_twice_is_as_good_as_once(project, installed, format_, name):
     again = run("init", "--format", format_)
     assert f"{name} is there already" in again
     assert (project / name).read_text() == text
+
+
+def test_the_files_hold_the_one_default_that_one_wants_to_see(project, installed):
+    run("init", "--format", "toml")
+    assert tomllib.loads((project / "reproq.toml").read_text()) == {"worker": {"concurrency": 10}}
+    run("init", "--config", "my.yaml")
+    lines = [
+        line for line in (project / "my.yaml").read_text().splitlines() if not line.lstrip().startswith("#")
+    ]
+    assert lines == ["worker:", "  concurrency: 10"]
 
 
 def test_nothing_is_made_up(project, installed):

@@ -188,8 +188,12 @@ def test_nothing_to_build(project, tmp_path):
 
 @pytest.mark.parametrize(
     ("system", "machine", "name"),
-    [("Linux", "x86_64", "reproq-linux-amd64"), ("Linux", "aarch64", "reproq-linux-arm64"),
-     ("Darwin", "arm64", "reproq-darwin-arm64"), ("Windows", "AMD64", "reproq-windows-amd64.exe")],
+    [
+        ("Linux", "x86_64", "reproq-linux-amd64"),
+        ("Linux", "aarch64", "reproq-linux-arm64"),
+        ("Darwin", "arm64", "reproq-darwin-arm64"),
+        ("Windows", "AMD64", "reproq-windows-amd64.exe"),
+    ],
 )
 def test_asset_names(system, machine, name):
     assert installer.asset_name(system, machine) == name

@@ -35,17 +35,25 @@ def pythons() -> list[Path]:
     found = {f"{sys.version_info.major}.{sys.version_info.minor}": Path(sys._base_executable)}
     for version in ("3.12", "3.13"):
         on_path = shutil.which(f"python{version}")
-        candidates = [*([Path(on_path)] if on_path else []), *sorted(root.glob(f"versions/{version}*/bin/python{version}"))]
+        candidates = [
+            *([Path(on_path)] if on_path else []),
+            *sorted(root.glob(f"versions/{version}*/bin/python{version}")),
+        ]
         for candidate in candidates:
             # A pyenv shim exists for versions that are not switched on, and fails.
-            if version not in found and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
+            if (
+                version not in found
+                and subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0
+            ):
                 found[version] = candidate
     return [found[version] for version in sorted(found)]
 
 
 def newest_change() -> float:
     """When the newest ingredient changed, seconds since 1970."""
-    files = [path for name in INGREDIENTS for path in [ROOT / name, *(ROOT / name).rglob("*")] if path.is_file()]
+    files = [
+        path for name in INGREDIENTS for path in [ROOT / name, *(ROOT / name).rglob("*")] if path.is_file()
+    ]
     return max(path.stat().st_mtime for path in files if "__pycache__" not in path.parts)
 
 
@@ -57,7 +65,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             return path
     folder = tmp_path_factory.mktemp("wheel")
     # The profile that the other tests use, so that what they have compiled is used again.
-    command = ["uv", "build", "--wheel", "--out-dir", str(folder), "--config-setting", "build-args=--profile dev"]
+    command = [
+        "uv",
+        "build",
+        "--wheel",
+        "--out-dir",
+        str(folder),
+        "--config-setting",
+        "build-args=--profile dev",
+    ]
     environment = {**os.environ, "CARGO_TARGET_DIR": str(ROOT / "target")}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
@@ -80,8 +96,14 @@ class Newcomer:
     def run(self, *command: str | Path, cwd: str = ".") -> str:
         """Run a command that has to succeed; returns what it printed."""
         done = subprocess.run(
-            [str(part) for part in command], cwd=self.folder / cwd, env=self.environment,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=STEP_SECONDS, check=False,
+            [str(part) for part in command],
+            cwd=self.folder / cwd,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=STEP_SECONDS,
+            check=False,
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -93,13 +115,24 @@ def test_the_wheel_is_one_for_all_pythons(wheel: Path) -> None:
 
 @pytest.mark.parametrize("django", DJANGOS)
 @pytest.mark.parametrize("python", pythons(), ids=lambda path: path.name)
-def test_from_an_empty_environment_to_a_task_that_ran(wheel: Path, tmp_path: Path, python: Path, django: str) -> None:
+def test_from_an_empty_environment_to_a_task_that_ran(
+    wheel: Path, tmp_path: Path, python: Path, django: str
+) -> None:
     newcomer = Newcomer(tmp_path)
     uv = shutil.which("uv")
     assert uv is not None, "make test puts uv on PATH"
     create = [uv, "venv", "--quiet", "--python", python, tmp_path / "venv"]
     subprocess.run(create, check=True, timeout=STEP_SECONDS)
-    install = [uv, "pip", "install", "--quiet", "--python", tmp_path / "venv" / "bin" / "python", wheel, f"Django=={django}.*"]
+    install = [
+        uv,
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        tmp_path / "venv" / "bin" / "python",
+        wheel,
+        f"Django=={django}.*",
+    ]
     subprocess.run(install, check=True, timeout=STEP_SECONDS)
 
     newcomer.run("django-admin", "startproject", "mysite")
@@ -113,8 +146,12 @@ def test_from_an_empty_environment_to_a_task_that_ran(wheel: Path, tmp_path: Pat
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
         worker = subprocess.Popen(
-            [tmp_path / "venv" / "bin" / "python", "manage.py", "reproq", "worker"], cwd=tmp_path / "mysite",
-            env=newcomer.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            [tmp_path / "venv" / "bin" / "python", "manage.py", "reproq", "worker"],
+            cwd=tmp_path / "mysite",
+            env=newcomer.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     try:
         said = newcomer.run(*manage, "shell", "-c", ENQUEUE, cwd="mysite")

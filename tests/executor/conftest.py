@@ -35,8 +35,15 @@ def environment(tmp_path):
 def make_spec(name, *args, **kwargs):
     """The parts of a spec that an executor reads."""
     path = name if "." in name else f"sample.tasks.{name}"
-    return {"v": 1, "task_path": path, "args": list(args), "kwargs": kwargs, "takes_context": False,
-            "queue_name": "default", "priority": 0}
+    return {
+        "v": 1,
+        "task_path": path,
+        "args": list(args),
+        "kwargs": kwargs,
+        "takes_context": False,
+        "queue_name": "default",
+        "priority": 0,
+    }
 
 
 @pytest.fixture
@@ -54,11 +61,23 @@ class OneShot:
         """Run one spec; returns the finished process with its parsed ``envelope``."""
         text = spec if isinstance(spec, str) else json.dumps(spec)
         given = [payload] if payload == "--payload-stdin" else [payload, text]
-        command = [sys.executable, "-m", "reproq_django.executor", "--result-id", "17", "--attempt", str(attempt)]
+        command = [
+            sys.executable,
+            "-m",
+            "reproq_django.executor",
+            "--result-id",
+            "17",
+            "--attempt",
+            str(attempt),
+        ]
         done = subprocess.run(
             [*command, *given, *flags],
             input=text if payload == "--payload-stdin" else "",
-            env=self.environment, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+            check=False,
         )
         done.envelope = json.loads(done.stdout) if done.stdout else None
         return done
@@ -84,10 +103,21 @@ class PoolChild:
 
         data = b""
         for each in specs:
-            run = {"type": "run", "result_id": "17", "epoch": next(self.epochs), "attempt": 2, "worker_id": "w",
-                   "backend_alias": "default", "enqueued_at": 1767225600000000, "started_at": 1767225601000000,
-                   "last_attempted_at": 1767225602000000, "worker_ids": ["v", "w"], "errors": [], "metadata": {},
-                   "spec": each} | fields
+            run = {
+                "type": "run",
+                "result_id": "17",
+                "epoch": next(self.epochs),
+                "attempt": 2,
+                "worker_id": "w",
+                "backend_alias": "default",
+                "enqueued_at": 1767225600000000,
+                "started_at": 1767225601000000,
+                "last_attempted_at": 1767225602000000,
+                "worker_ids": ["v", "w"],
+                "errors": [],
+                "metadata": {},
+                "spec": each,
+            } | fields
             data += frames.encode(json.dumps(run).encode())
         self.stream.sendall(data)
 
@@ -122,8 +152,12 @@ class Zygote:
         self.log = open(folder / "zygote.log", "wb")  # noqa: SIM115
         command = [sys.executable, "-m", "reproq_django.executor", "--serve", str(theirs.fileno())]
         self.process = subprocess.Popen(
-            command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-            stdout=self.log, stderr=self.log,
+            command,
+            env=environment,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
         )
         theirs.close()
 
@@ -143,7 +177,9 @@ class Zygote:
     def ask(self, descriptors):
         token = next(self.tokens)
         packet = json.dumps({"type": "fork", "token": token}).encode()
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        rights = (
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        )
         self.control.sendmsg([packet], rights)
         return token
 

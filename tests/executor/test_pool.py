@@ -88,7 +88,9 @@ def test_a_closed_stream_ends_the_child(zygote):
     assert packet["max_rss_kib"] > 1000
 
 
-@pytest.mark.parametrize(("task", "args", "status"), [("dies", [7], 7 << 8), ("segfaults", [], signal.SIGSEGV)])
+@pytest.mark.parametrize(
+    ("task", "args", "status"), [("dies", [7], 7 << 8), ("segfaults", [], signal.SIGSEGV)]
+)
 def test_a_child_that_dies_is_reported_and_others_live(zygote, spec, task, args, status):
     doomed, other = zygote.fork(), zygote.fork()
     doomed.send(spec(task, *args))

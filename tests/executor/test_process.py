@@ -44,8 +44,11 @@ def test_an_exception_is_an_envelope_without_our_own_frames(one_shot, spec):
 
 @pytest.mark.parametrize(
     ("task", "expected"),
-    [("exits", "builtins.SystemExit"), ("interrupts", "builtins.KeyboardInterrupt"),
-     ("raises_unprintable", "sample.tasks.UnprintableError")],
+    [
+        ("exits", "builtins.SystemExit"),
+        ("interrupts", "builtins.KeyboardInterrupt"),
+        ("raises_unprintable", "sample.tasks.UnprintableError"),
+    ],
 )
 def test_whatever_is_raised_becomes_an_envelope(one_shot, spec, task, expected):
     assert one_shot(spec(task)).envelope["exception_class"] == expected
@@ -63,7 +66,12 @@ def test_a_signal_leaves_no_envelope(one_shot, spec):
 
 @pytest.mark.parametrize(
     ("payload", "words"),
-    [("{", "Expecting"), ("[]", "not an object"), ("{}", "task_path"), ("\ud800".encode("utf-8", "replace").decode(), "")],
+    [
+        ("{", "Expecting"),
+        ("[]", "not an object"),
+        ("{}", "task_path"),
+        ("\ud800".encode("utf-8", "replace").decode(), ""),
+    ],
 )
 def test_a_payload_that_is_no_spec(one_shot, payload, words):
     done = one_shot(payload)
@@ -79,8 +87,18 @@ def test_arguments_that_cannot_be_decoded(one_shot, spec):
 
 @pytest.mark.parametrize(
     "path",
-    ["sample.tasks.not_a_task", "sample.tasks.subprocess.run", "os.system", "sample.tasks_old.add", "sample.tasks.missing",
-     "sample.settings.SECRET_KEY", "json.dumps", "..", "sample.tasks", "reproq_django.tasks.debug_noop_task"],
+    [
+        "sample.tasks.not_a_task",
+        "sample.tasks.subprocess.run",
+        "os.system",
+        "sample.tasks_old.add",
+        "sample.tasks.missing",
+        "sample.settings.SECRET_KEY",
+        "json.dumps",
+        "..",
+        "sample.tasks",
+        "reproq_django.tasks.debug_noop_task",
+    ],
 )
 def test_only_registered_tasks_of_allowed_modules_run(one_shot, spec, path):
     done = one_shot(spec("add") | {"task_path": path})
@@ -91,7 +109,8 @@ def test_only_registered_tasks_of_allowed_modules_run(one_shot, spec, path):
 def test_a_payload_imports_nothing(one_shot, spec, tmp_path):
     (tmp_path / "trap.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')")
     one_shot.environment |= {
-        "PYTHONPATH": one_shot.environment["PYTHONPATH"] + f":{tmp_path}", "ALLOWED_TASK_MODULES": "*"
+        "PYTHONPATH": one_shot.environment["PYTHONPATH"] + f":{tmp_path}",
+        "ALLOWED_TASK_MODULES": "*",
     }
     assert one_shot(spec("trap.anything")).envelope["kind"] == "security_violation"
     assert not (tmp_path / "sprung").exists()
@@ -112,11 +131,21 @@ def test_settings_of_the_flag_before_the_spec_before_the_environment(one_shot, s
     assert one_shot(wrong, "--settings", "sample.settings").envelope["ok"]
 
 
+def test_the_site_finds_its_own_database_url_again(one_shot, spec):
+    one_shot.environment |= {
+        "DATABASE_URL": "postgres://the/workers",
+        "REPROQ_SITE_DATABASE_URL": "sqlite:///site",
+    }
+    assert one_shot(spec("variable", "DATABASE_URL")).envelope == {"ok": True, "return": "sqlite:///site"}
+
+
 def test_task_path_of_the_flag(one_shot, spec):
     assert one_shot(spec("fails"), "--task-path", "sample.tasks.echo").envelope["ok"]
 
 
 def test_an_interpreter_without_django_says_so(environment, spec):
     command = [sys.executable, "-S", "-m", "reproq_django.executor", "--payload-stdin"]
-    done = subprocess.run(command, input=json.dumps(spec("add")), env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=json.dumps(spec("add")), env=environment, capture_output=True, text=True, check=False
+    )
     assert "django" in json.loads(done.stdout)["message"]

@@ -45,8 +45,11 @@ def test_long_texts_keep_their_ends(child, spec):
 
 @pytest.mark.parametrize(
     ("task", "expected"),
-    [("exits", "builtins.SystemExit"), ("interrupts", "builtins.KeyboardInterrupt"),
-     ("raises_unprintable", "sample.tasks.UnprintableError")],
+    [
+        ("exits", "builtins.SystemExit"),
+        ("interrupts", "builtins.KeyboardInterrupt"),
+        ("raises_unprintable", "sample.tasks.UnprintableError"),
+    ],
 )
 def test_whatever_is_raised_ends_the_task_and_not_the_child(child, spec, task, expected):
     assert child.run(spec(task))["exception_class"] == expected
@@ -78,7 +81,9 @@ def test_a_stray_coroutine_does_not_outlive_its_task(child, spec):
 def test_context_and_metadata(child, spec):
     found = child.run(spec("with_context", "hello") | {"takes_context": True}, metadata={"kept": 1})
     assert found == {
-        "ok": True, "return": [2, "17", "sample.tasks.with_context"], "metadata": {"kept": 1, "note": "hello"}
+        "ok": True,
+        "return": [2, "17", "sample.tasks.with_context"],
+        "metadata": {"kept": 1, "note": "hello"},
     }
     again = child.run(spec("with_context", "hello"), metadata={"kept": 1, "note": "hello"})
     assert "metadata" not in again, "unchanged metadata is not sent"

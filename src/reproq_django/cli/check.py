@@ -23,7 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(command: BaseCommand, options: dict[str, Any]) -> int:
     """Print one line per finding; 1 if any is an error."""
-    results = [_settings(command), _binary(command), *(_database(command, alias) for alias in queue_aliases())]
+    results = [
+        _settings(command),
+        _binary(command),
+        *(_database(command, alias) for alias in queue_aliases()),
+    ]
     command.stdout.write(f"tasks: {', '.join(task_modules()) or 'no module holds any'}")
     return 0 if all(results) else 1
 
@@ -55,7 +59,9 @@ def _database(command: BaseCommand, alias: str) -> bool:
         return _bad(command, f"database {alias}: {error}".rstrip())
     if not current:
         return _bad(command, f"database {alias}: the schema is missing or old; run `manage.py migrate`")
-    return _good(command, f"database {alias}: schema is current; queues {', '.join(site_queues(alias)) or 'none'}")
+    return _good(
+        command, f"database {alias}: schema is current; queues {', '.join(site_queues(alias)) or 'none'}"
+    )
 
 
 def _good(command: BaseCommand, text: str) -> bool:

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand
 from reproq_django.cli.delegate import run_binary
 from reproq_django.db import default_alias
 
-HELP = "Show the worker's configuration for this site, secrets masked; --explain adds where each value comes from."
+HELP = "Show the worker's configuration for this site, secrets masked; --explain says where it comes from."
 PASSES_FLAGS = True
 
 
@@ -21,4 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(command: BaseCommand, options: dict[str, Any]) -> int:
     """Exec ``reproq config``."""
-    return run_binary(command, ["config", *options["flags"]], alias=options.get("database") or default_alias())
+    return run_binary(
+        command, ["config", *options["flags"]], alias=options.get("database") or default_alias()
+    )

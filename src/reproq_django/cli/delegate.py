@@ -1,4 +1,4 @@
-"""Starting the binary with the site's environment: by exec from a terminal, as a child from ``call_command``."""
+"""Starting the binary with the site's environment: by exec from a terminal, else as a child."""
 
 from __future__ import annotations
 
@@ -28,13 +28,12 @@ def called_from_command_line(value: bool) -> Iterator[None]:
         _from_command_line.reset(token)
 
 
-def run_binary(
-    command: BaseCommand, arguments: Sequence[str], *, alias: str, replace: bool = True
-) -> int:
+def run_binary(command: BaseCommand, arguments: Sequence[str], *, alias: str, replace: bool = True) -> int:
     """Run ``reproq <arguments>`` against the database ``alias``; returns its exit code, or never returns.
 
     Args:
-        replace: from a terminal, become the binary: signals then reach the worker itself, and nothing of Django stays.
+        replace: from a terminal, become the binary: signals then reach the worker itself, and nothing of
+        Django stays.
 
     Raises:
         CommandError: the binary is missing or of another version.

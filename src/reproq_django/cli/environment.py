@@ -1,7 +1,8 @@
 """What the worker needs to know about the site, as environment variables.
 
-The binary knows nothing of Django settings, and no secret may stand in a command line, where every user of the machine
-can read it. What the operator has already said, in the environment, by a flag or in a config file, is left alone.
+The binary knows nothing of Django settings, and no secret may stand in a command line, where every user of
+the machine can read it. What the operator has already said, in the environment, by a flag or in a config
+file, is left alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from django.tasks.exceptions import InvalidTaskBackend
 
 from reproq_django.backend import ReproqBackend
 from reproq_django.db import default_alias, queue_alias
+from reproq_django.execution.site import SITE_URL_VARIABLE
 
 CONFIG_NAMES = ("reproq.yaml", "reproq.yml", "reproq.toml", ".reproq.yaml", ".reproq.yml", ".reproq.toml")
 #: What libpq and the binary both understand; Django's other OPTIONS concern Django alone.
@@ -40,10 +42,18 @@ def worker_environment(alias: str, arguments: Sequence[str]) -> dict[str, str]:
     config = _config_text(arguments)
     if not _said("dsn", arguments, "", config):
         environment["DATABASE_URL"] = _chosen_url(alias)
+        # Many sites build DATABASES from this variable, so the processes that load the site have to find
+        # theirs again.
+        environment[SITE_URL_VARIABLE] = os.environ.get("DATABASE_URL", "")
     environment["REPROQ_DB_ALIAS"] = alias
-    environment["DJANGO_SETTINGS_MODULE"] = os.environ.get("DJANGO_SETTINGS_MODULE") or settings.SETTINGS_MODULE
+    environment["DJANGO_SETTINGS_MODULE"] = (
+        os.environ.get("DJANGO_SETTINGS_MODULE") or settings.SETTINGS_MODULE
+    )
     environment.setdefault("REPROQ_PYTHON_BIN", sys.executable)
-    paths = [str(Path(sys.path[0] or ".").resolve()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    paths = [
+        str(Path(sys.path[0] or ".").resolve()),
+        *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)),
+    ]
     environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     if not _said("allowed-task-modules", arguments, "ALLOWED_TASK_MODULES", config):
         environment["ALLOWED_TASK_MODULES"] = ",".join(task_modules())
@@ -59,7 +69,9 @@ def database_url(alias: str) -> str:
         CommandError: there is no such alias, or the worker cannot use that database.
     """
     if alias not in settings.DATABASES:
-        raise CommandError(f"there is no database {alias!r} in DATABASES; it has {', '.join(settings.DATABASES)}")
+        raise CommandError(
+            f"there is no database {alias!r} in DATABASES; it has {', '.join(settings.DATABASES)}"
+        )
     return url_of(alias, cast(Mapping[str, Any], settings.DATABASES[alias]))
 
 
@@ -70,13 +82,17 @@ def url_of(alias: str, database: Mapping[str, Any]) -> str:
         return _sqlite_url(alias, database)
     if "postg" in engine or "psycopg" in engine:
         return _postgres_url(alias, database)
-    raise CommandError(f"the database {alias!r} uses {engine or 'no engine'}; Reproq works with PostgreSQL and SQLite")
+    raise CommandError(
+        f"the database {alias!r} uses {engine or 'no engine'}; Reproq works with PostgreSQL and SQLite"
+    )
 
 
 def _sqlite_url(alias: str, database: Mapping[str, Any]) -> str:
     name = str(database.get("NAME") or "")
     if not name or ":memory:" in name or "mode=memory" in name:
-        raise CommandError(f"the database {alias!r} lives in memory, where no worker can reach it; give it a file")
+        raise CommandError(
+            f"the database {alias!r} lives in memory, where no worker can reach it; give it a file"
+        )
     if name.startswith("file:"):
         raise CommandError(f"the database {alias!r} has a file: URI as NAME; give it a plain path")
     # Three slashes and an absolute path; Path.absolute keeps symbolic links, as SQLite itself does.
@@ -87,7 +103,8 @@ def _postgres_url(alias: str, database: Mapping[str, Any]) -> str:
     options = dict(database.get("OPTIONS") or {})
     if "service" in options:
         raise CommandError(
-            f"the database {alias!r} names a libpq service, which the worker cannot read; write its address into DATABASES"
+            f"the database {alias!r} names a libpq service, which the worker cannot read; "
+            "write its address into DATABASES"
         )
     user, password = str(database.get("USER") or ""), str(database.get("PASSWORD") or "")
     host, port = str(database.get("HOST") or ""), str(database.get("PORT") or "")
@@ -123,7 +140,7 @@ def task_modules() -> list[str]:
 
 
 def site_queues(alias: str) -> list[str]:
-    """The queues that Reproq's backends declare and that live in the database ``alias``; ``default`` comes first."""
+    """The queues of Reproq's backends that live in the database ``alias``; ``default`` comes first."""
     names: set[str] = set()
     for backend_alias in task_backends.settings:
         try:
@@ -132,14 +149,16 @@ def site_queues(alias: str) -> list[str]:
             continue
         if isinstance(backend, ReproqBackend):
             names |= set(backend.queues)
-    return sorted((name for name in names if queue_alias(name) == alias), key=lambda name: (name != "default", name))
+    return sorted(
+        (name for name in names if queue_alias(name) == alias), key=lambda name: (name != "default", name)
+    )
 
 
 def _chosen_url(alias: str) -> str:
-    """The operator's DATABASE_URL where it can stand for the site's default PostgreSQL, else what the settings say.
+    """The operator's DATABASE_URL where it can stand for the site's PostgreSQL, else the settings'.
 
-    Elsewhere it would send the worker to a database that the site does not use: the settings may ignore the variable,
-    and other tools read ``sqlite:///name`` as a relative path.
+    Elsewhere it would send the worker to a database that the site does not use: the settings may ignore the
+    variable, and other tools read ``sqlite:///name`` as a relative path.
     """
     said, site = os.environ.get("DATABASE_URL", ""), database_url(alias)
     may_stand = alias == default_alias() and said.startswith(("postgres://", "postgresql://"))
@@ -155,7 +174,10 @@ def _said(flag: str, arguments: Sequence[str], variable: str, config: str) -> bo
         return True
     if variable and os.environ.get(variable):
         return True
-    return re.search(rf"^\s*['\"]?(worker\.)?{flag.replace('-', '_')}['\"]?\s*[:=]", config, re.MULTILINE) is not None
+    return (
+        re.search(rf"^\s*['\"]?(worker\.)?{flag.replace('-', '_')}['\"]?\s*[:=]", config, re.MULTILINE)
+        is not None
+    )
 
 
 def _config_text(arguments: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ TASKS = {
 #: Defaults as comments: nothing here is made up, least of all an address or a worker's name.
 CONFIG_TEXTS = {
     "yaml": """\
-# The worker's configuration. `manage.py reproq config --explain` lists every key and where its value comes from.
+# The worker's configuration; `manage.py reproq config --explain` says where each value comes from.
 # The database comes from the Django settings.
 worker:
   concurrency: 10
@@ -39,7 +39,7 @@ worker:
   # logs_dir: logs
 """,
     "toml": """\
-# The worker's configuration. `manage.py reproq config --explain` lists every key and where its value comes from.
+# The worker's configuration; `manage.py reproq config --explain` says where each value comes from.
 # The database comes from the Django settings.
 [worker]
 concurrency = 10
@@ -52,8 +52,12 @@ concurrency = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to leave out, and what ``install`` takes."""
-    parser.add_argument("--config", type=Path, help="config file to write (default: reproq.yaml or reproq.toml)")
-    parser.add_argument("--format", choices=sorted(CONFIG_TEXTS), help="format of the config file (default: by its name)")
+    parser.add_argument(
+        "--config", type=Path, help="config file to write (default: reproq.yaml or reproq.toml)"
+    )
+    parser.add_argument(
+        "--format", choices=sorted(CONFIG_TEXTS), help="format of the config file (default: by its name)"
+    )
     parser.add_argument("--skip-install", action="store_true", help="do not look for the worker binary")
     parser.add_argument("--skip-migrate", action="store_true", help="do not run migrate")
     parser.add_argument("--skip-worker-migrate", action="store_true", help="do not run migrate-worker")
@@ -66,8 +70,12 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
     if not options["skip_migrate"]:
         for alias in queue_aliases():
             call_command(
-                "migrate", database=alias, interactive=False, verbosity=options["verbosity"],
-                stdout=command.stdout, stderr=command.stderr,
+                "migrate",
+                database=alias,
+                interactive=False,
+                verbosity=options["verbosity"],
+                stdout=command.stdout,
+                stderr=command.stderr,
             )
     if not options["skip_worker_migrate"]:
         migrate_worker.run(command, options)

@@ -18,10 +18,18 @@ HELP = "Install the worker binary into .reproq/bin, verified by SHA-256; not nee
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the binary comes from."""
     parser.add_argument("--tag", help="release to fetch (default: latest)")
-    parser.add_argument("--sha256", help="the digest that the released file must have, from a source that you trust")
-    parser.add_argument("--source", type=Path, help="source directory to build from (default: ../reproq-worker)")
-    parser.add_argument("--build", action="store_true", help="build from source instead of fetching a release")
-    parser.add_argument("--force", action="store_true", help="install even when a matching binary is there already")
+    parser.add_argument(
+        "--sha256", help="the digest that the released file must have, from a source that you trust"
+    )
+    parser.add_argument(
+        "--source", type=Path, help="source directory to build from (default: ../reproq-worker)"
+    )
+    parser.add_argument(
+        "--build", action="store_true", help="build from source instead of fetching a release"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="install even when a matching binary is there already"
+    )
 
 
 def run(command: BaseCommand, options: dict[str, Any]) -> int:
@@ -32,7 +40,11 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
         return 0
     target = binary.installed_path()
     try:
-        origin = _build(options, target) if options["build"] or options["source"] else _fetch(command, options, target)
+        origin = (
+            _build(options, target)
+            if options["build"] or options["source"]
+            else _fetch(command, options, target)
+        )
     except installer.InstallError as error:
         raise CommandError(str(error)) from error
     command.stdout.write(command.style.SUCCESS(f"{target} installed ({origin})"))
@@ -53,7 +65,9 @@ def _present() -> Path | None:
 def _build(options: dict[str, Any], target: Path) -> str:
     source = options["source"] or installer.sibling_source()
     if source is None:
-        raise installer.InstallError("there is no source: pass --source DIR, or put a checkout at ../reproq-worker")
+        raise installer.InstallError(
+            "there is no source: pass --source DIR, or put a checkout at ../reproq-worker"
+        )
     return f"{installer.build(source, target)} in {source}"
 
 
@@ -61,7 +75,10 @@ def _fetch(command: BaseCommand, options: dict[str, Any], target: Path) -> str:
     base = _named("REPROQ_RELEASE_URL") or installer.DEFAULT_RELEASE_URL
     try:
         return installer.download(
-            base, options["tag"] or installer.LATEST, target, sha256=options["sha256"] or _named("REPROQ_RELEASE_SHA256")
+            base,
+            options["tag"] or installer.LATEST,
+            target,
+            sha256=options["sha256"] or _named("REPROQ_RELEASE_SHA256"),
         )
     except installer.InstallError as error:
         source = installer.sibling_source()

@@ -66,7 +66,9 @@ def _result(message: run.Run, envelope: str) -> bytes:
     # The envelope is JSON text already; encoding it as part of an object would mean to parse it first.
     result_id = json.dumps(message["result_id"])
     epoch = int(message["epoch"])
-    return f'{{"type":"result","result_id":{result_id},"epoch":{epoch},"envelope":{envelope}}}'.encode("ascii")
+    return f'{{"type":"result","result_id":{result_id},"epoch":{epoch},"envelope":{envelope}}}'.encode(
+        "ascii"
+    )
 
 
 def _die_with(parent: int) -> bool:
@@ -83,7 +85,8 @@ def _die_with(parent: int) -> bool:
 
 def _settle(stream: int, stdout: int, stderr: int) -> int:
     """Put the three descriptors in their places and return the stream's."""
-    # Passed descriptors may have landed on 0 to 2 if the zygote was started without them: move all out of the way first.
+    # Passed descriptors may have landed on 0 to 2 if the zygote was started without them: move all out of the
+    # way first.
     kept = [_above_standard(descriptor) for descriptor in (stream, stdout, stderr)]
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -106,9 +109,10 @@ def _above_standard(descriptor: int) -> int:
 def _reset_signals() -> None:
     """Undo the zygote's handlers; stopping stays the worker's decision.
 
-    ``SIGTERM`` is often sent to every process of a service at once. The worker then drains, which only works when the
-    children stay alive; it ends them by closing the stream or with ``SIGKILL``. What a task starts itself (an exec, or
-    a fork such as ``multiprocessing``) gets the default again, so that it can be terminated as usual.
+    ``SIGTERM`` is often sent to every process of a service at once. The worker then drains, which only works
+    when the children stay alive; it ends them by closing the stream or with ``SIGKILL``. What a task starts
+    itself (an exec, or a fork such as ``multiprocessing``) gets the default again, so that it can be
+    terminated as usual.
     """
     for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)

@@ -35,13 +35,16 @@ def encode(value: Any) -> str:
     try:
         text = _encode(value)
     except RecursionError as error:
-        raise InvalidResult("the return value is nested too deeply to be stored; return less, or a key to it") from error
+        raise InvalidResult(
+            "the return value is nested too deeply to be stored; return less, or a key to it"
+        ) from error
     except (TypeError, ValueError) as error:
         if str(error) == "Circular reference detected":
             raise InvalidResult("the return value contains itself; return plain data") from error
         place, found = _first_foreign(value, "return value") or ("return value", str(error))
         raise InvalidResult(
-            f"the task's {place} is {found}, which is not JSON; return None, or plain strings, numbers, lists and dicts"
+            f"the task's {place} is {found}, which is not JSON; "
+            "return None, or plain strings, numbers, lists and dicts"
         ) from error
     if len(text) > MAX_RETURN_BYTES:
         raise InvalidResult(
@@ -148,7 +151,9 @@ def message_of(error: BaseException) -> str:
 def traceback_of(error: BaseException) -> str:
     """The traceback without the executor's own frames at its top."""
     try:
-        formatted = traceback.TracebackException(type(error), error, _below_us(error.__traceback__), compact=True)
+        formatted = traceback.TracebackException(
+            type(error), error, _below_us(error.__traceback__), compact=True
+        )
         return "".join(formatted.format())
     except BaseException as broken:  # noqa: BLE001 - repr and attributes of the error are the task's code
         return f"<no traceback: formatting it raised {type(broken).__qualname__}>"
@@ -178,7 +183,7 @@ def clean(text: str) -> str:
 
 
 def _storable(metadata: dict[str, Any]) -> str:
-    """Metadata as JSON text; what cannot be stored is replaced, because it must not undo the task's own end."""
+    """Metadata as JSON text; what cannot be stored is replaced, or it would undo the task's own end."""
     try:
         text = json.dumps(metadata, allow_nan=False, default=repr, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:

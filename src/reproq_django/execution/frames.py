@@ -1,4 +1,4 @@
-"""The frames between the worker and a pool child: ``RQF1``, length, CRC-32, payload (``contracts/executor.md``)."""
+"""Frames between worker and pool child: ``RQF1``, length, CRC-32, payload (``contracts/executor.md``)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def encode(payload: bytes) -> bytes:
         FrameError: the payload is larger than ``MAX_PAYLOAD_BYTES``.
     """
     if len(payload) > MAX_PAYLOAD_BYTES:
-        raise FrameError(f"a frame of {len(payload)} bytes is larger than the {MAX_PAYLOAD_BYTES} that a frame may hold")
+        raise FrameError(
+            f"a frame of {len(payload)} bytes is larger than the {MAX_PAYLOAD_BYTES} that a frame may hold"
+        )
     return HEADER.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
 
 
@@ -52,7 +54,7 @@ class FrameReader:
         self._start = 0
 
     def read(self) -> bytes | None:
-        """Return the next payload, waiting for it; ``None`` when the worker has closed the stream between two frames.
+        """Wait for the next payload; ``None`` when the worker has closed the stream between two frames.
 
         Raises:
             FrameError: wrong magic, wrong checksum, absurd length, or an end of the stream inside a frame.
@@ -83,7 +85,9 @@ class FrameReader:
                 waiting = len(self._buffer) - self._start
                 if waiting == 0:
                     return False
-                raise FrameError(f"the stream ended inside a frame, after {waiting} of at least {wanted} bytes")
+                raise FrameError(
+                    f"the stream ended inside a frame, after {waiting} of at least {wanted} bytes"
+                )
             if self._start:
                 # Only now: moving the rest of the buffer once per read, not once per frame.
                 del self._buffer[: self._start]

@@ -17,8 +17,8 @@ _runner: asyncio.Runner | None = None
 def call(function: Callable[..., Coroutine[Any, Any, Any]], args: list[Any], kwargs: dict[str, Any]) -> Any:
     """Run ``function(*args, **kwargs)`` to its end on this process's loop and return what it returns.
 
-    What the task started with ``create_task`` and did not wait for is cancelled: it would otherwise run on, or not,
-    depending on whether another coroutine follows in this child.
+    What the task started with ``create_task`` and did not wait for is cancelled: it would otherwise run on,
+    or not, depending on whether another coroutine follows in this child.
     """
     global _runner
     if _runner is None:
@@ -26,7 +26,9 @@ def call(function: Callable[..., Coroutine[Any, Any, Any]], args: list[Any], kwa
     return _runner.run(_supervised(function, args, kwargs))
 
 
-async def _supervised(function: Callable[..., Coroutine[Any, Any, Any]], args: list[Any], kwargs: dict[str, Any]) -> Any:
+async def _supervised(
+    function: Callable[..., Coroutine[Any, Any, Any]], args: list[Any], kwargs: dict[str, Any]
+) -> Any:
     try:
         return await function(*args, **kwargs)
     finally:
@@ -38,7 +40,7 @@ async def _supervised(function: Callable[..., Coroutine[Any, Any, Any]], args: l
 
 
 def tidy_threads() -> None:
-    """Tidy the connections that asynchronous ORM calls opened: they live in asgiref's thread, not in this one."""
+    """Tidy the connections of asynchronous ORM calls: they live in asgiref's thread, not in this one."""
     if _runner is not None and threading.active_count() > 1:
         _runner.run(sync_to_async(site.tidy_connections, thread_sensitive=True)())
 

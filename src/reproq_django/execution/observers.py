@@ -1,7 +1,7 @@
 """Who watches an attempt: Django's signals, and the task itself through its context.
 
-Building Django's ``TaskResult`` and sending its signals takes most of the time of a short task. When nobody but Django's
-own logging listens and the task takes no context, the same lines are logged without any of it.
+Building Django's ``TaskResult`` and sending its signals takes most of the time of a short task. When nobody
+but Django's own logging listens and the task takes no context, the same lines are logged without any of it.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class Unwatched:
 class Watched:
     """Signals go out, and a task that takes it gets its context."""
 
-    def __init__(self, run: dict[str, Any], task: Task[..., Any], alias: str, args: list[Any], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, run: dict[str, Any], task: Task[..., Any], alias: str, args: list[Any], kwargs: dict[str, Any]
+    ) -> None:
         self._sender = type(_backend_of(run, task))
         self._result = ReproqTaskResult.running(task=task, frame=run, alias=alias, args=args, kwargs=kwargs)
         self._metadata = self._result.metadata
@@ -105,7 +107,9 @@ class Watched:
         self._end(RunStatus.SUCCESSFUL, _return_value=value)
 
     def failed(self, error: BaseException) -> None:
-        entry = TaskError(exception_class_path=envelope.class_path(error), traceback=envelope.traceback_of(error))
+        entry = TaskError(
+            exception_class_path=envelope.class_path(error), traceback=envelope.traceback_of(error)
+        )
         # FAILED as for Django, though the worker may decide to try again: this attempt has failed.
         self._end(RunStatus.FAILED, errors=[*self._result.errors, entry])
 

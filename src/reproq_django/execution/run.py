@@ -1,7 +1,7 @@
 """One attempt: resolve the task, decode its arguments, call it, encode what it gave back, say how it ended.
 
-Both modes of the executor come through ``execute``. It never raises: whatever a task does, short of ending the process,
-becomes an envelope (``contracts/executor.md``).
+Both modes of the executor come through ``execute``. It never raises: whatever a task does, short of ending
+the process, becomes an envelope (``contracts/executor.md``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ Run = dict[str, Any]
 
 DATABASE_VARIABLE = "REPROQ_DB_ALIAS"
 
-#: Tasks found so far, with whether they are coroutine functions. A site's tasks do not change while the process lives.
+#: Tasks found so far, with whether they are coroutine functions. A site's tasks do not change while the
+#: process lives.
 _resolved: dict[str, tuple[Task[..., Any], bool]] = {}
 
 
@@ -70,10 +71,13 @@ def resolve(task_path: str) -> tuple[Task[..., Any], bool]:
         found = getattr(found, name, None)
     if not isinstance(found, Task):
         raise errors.TaskNotAllowed(
-            f"{task_path!r} is not a registered task: it has to be a module-level function under django.tasks.task"
+            f"{task_path!r} is not a registered task: "
+            "it has to be a module-level function under django.tasks.task"
         )
     if not site.allowed(found.func.__module__):
-        raise errors.TaskNotAllowed(f"{task_path!r} is a task of {found.func.__module__!r}, which is not allowed")
+        raise errors.TaskNotAllowed(
+            f"{task_path!r} is a task of {found.func.__module__!r}, which is not allowed"
+        )
     _resolved[task_path] = found, inspect.iscoroutinefunction(found.func)
     return _resolved[task_path]
 
@@ -110,7 +114,8 @@ def _attempt(run: Run) -> str:
 def _retry_in(task: Task[..., Any], error: BaseException, run: Run) -> float | None:
     """Seconds until the next attempt as the task's own ``backoff(exception, attempt)`` wants it.
 
-    A callable that raises or answers nonsense must not hide the task's error, so the worker's rule applies instead.
+    A callable that raises or answers nonsense must not hide the task's error, so the worker's rule applies
+    instead.
     """
     backoff = getattr(task, "backoff", None)
     if not callable(backoff):
@@ -132,7 +137,10 @@ def stop_event_loop() -> None:
 def _tidy() -> None:
     """Leave nothing of this attempt to the next one."""
     clean: tuple[Callable[[], None], ...] = (
-        site.tidy_connections, translation.deactivate, timezone.deactivate, loop.tidy_threads,
+        site.tidy_connections,
+        translation.deactivate,
+        timezone.deactivate,
+        loop.tidy_threads,
     )
     for step in clean:
         try:

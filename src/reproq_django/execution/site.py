@@ -1,7 +1,7 @@
 """Loading the site, and which of its tasks may run.
 
-A payload names a task; it never decides what is imported. Modules come into the process because the site imports them,
-because they are the ``tasks`` module of an installed app, or because the operator listed them.
+A payload names a task; it never decides what is imported. Modules come into the process because the site
+imports them, because they are the ``tasks`` module of an installed app, or because the operator listed them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from reproq_django.errors import TaskNotAllowed
 
 ALLOWED_VARIABLE = "ALLOWED_TASK_MODULES"
 SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
+URL_VARIABLE = "DATABASE_URL"
+#: The site's own DATABASE_URL, kept by ``manage.py reproq worker`` while the worker uses the name for its
+#: address.
+SITE_URL_VARIABLE = "REPROQ_SITE_DATABASE_URL"
 EVERYTHING = "*"
 
 #: Modules that the site had imported when ``load`` ended; what ``*`` allows.
@@ -33,9 +37,12 @@ def load(settings_module: str | None = None) -> None:
         Whatever the site raises while it is imported.
     """
     global _imported_by_site
+    if site_url := os.environ.pop(SITE_URL_VARIABLE, ""):
+        os.environ[URL_VARIABLE] = site_url
     if settings_module:
         os.environ[SETTINGS_VARIABLE] = settings_module
-    # ``manage.py`` has the working directory on the path; a process started with ``-m`` has it too, a frozen one has not.
+    # ``manage.py`` has the working directory on the path; a process started with ``-m`` has it too, a frozen
+    # one has not.
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
     import django
@@ -51,9 +58,14 @@ def load(settings_module: str | None = None) -> None:
     _imported_by_site = frozenset(sys.modules)
     close_connections()
     if threading.active_count() > 1:
-        names = ", ".join(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
-        print(f"reproq: the site starts threads while it is imported ({names}); forked children will not have them",
-              file=sys.stderr)
+        names = ", ".join(
+            thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
+        )
+        print(
+            f"reproq: the site starts threads while it is imported ({names}); "
+            "forked children will not have them",
+            file=sys.stderr,
+        )
 
 
 def _import_if_there(module: str) -> None:
@@ -86,7 +98,7 @@ def parse_allowed(text: str) -> tuple[str, ...]:
 
 
 def listed(module: str) -> bool:
-    """Whether an entry other than ``*`` names ``module`` or a package around it, dotted part by dotted part."""
+    """Whether an entry other than ``*`` names ``module`` or a package around it, part by part."""
     return any(module == entry or module.startswith(entry + ".") for entry in allowed_modules())
 
 
@@ -117,7 +129,8 @@ def find_module(task_path: str) -> tuple[object, list[str]]:
                 raise
         return sys.modules[name], parts[length:]
     raise TaskNotAllowed(
-        f"{task_path!r} is in no allowed module; {ALLOWED_VARIABLE} allows {', '.join(allowed_modules()) or 'nothing'}"
+        f"{task_path!r} is in no allowed module; "
+        f"{ALLOWED_VARIABLE} allows {', '.join(allowed_modules()) or 'nothing'}"
     )
 
 
@@ -140,7 +153,8 @@ def tidy_connections() -> None:
             continue
         connection.queries_log.clear()
         if connection.in_atomic_block or not connection.autocommit:
-            # Closing is the one way to roll back that also resets all of Django's own notes; its next use connects anew.
+            # Closing is the one way to roll back that also resets all of Django's own notes; its next use
+            # connects anew.
             connection.in_atomic_block = False
             connection.close()
         else:

@@ -61,7 +61,8 @@ def _load() -> dict[str, Any]:
     import reproq_django
     from reproq_django.execution import child  # noqa: F401
 
-    # What is alive now is shared by all children: out of the collector's sight, its pages stay unwritten and shared.
+    # What is alive now is shared by all children: out of the collector's sight, its pages stay unwritten and
+    # shared.
     gc.collect()
     gc.freeze()
     # A site that starts threads while it is imported is warned about once by ``site.load``, not at each fork.
@@ -89,8 +90,9 @@ class _Zygote:
         os.set_blocking(self.wake_read, False)
         os.set_blocking(self.wake_write, False)
         signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
-        # A handler has to exist, or the kernel's default leaves nothing for the wakeup descriptor. Stopping is the
-        # worker's decision alone: a terminal or service manager that signals the whole group must not cut a drain short.
+        # A handler has to exist, or the kernel's default leaves nothing for the wakeup descriptor. Stopping
+        # is the worker's decision alone: a terminal or service manager that signals the whole group must not
+        # cut a drain short.
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, _only_wake)
         self.selector = selectors.DefaultSelector()
@@ -142,7 +144,7 @@ class _Zygote:
         _send(self.control, {"type": "forked", "token": token, "pid": pid})
 
     def become_child(self, parent: int, descriptors: list[int]) -> NoReturn:
-        """The first moments of a child: let go of all that is the zygote's, then work until the stream ends."""
+        """A child's first moments: let go of all that is the zygote's, then work until the stream ends."""
         code = 70  # EX_SOFTWARE: nothing below was expected to raise
         try:
             from reproq_django.execution import child
@@ -160,7 +162,7 @@ class _Zygote:
             os._exit(code)
 
     def reap(self) -> None:
-        """Report each child that ended. Only our own are waited for: a site may keep subprocesses of its own."""
+        """Report each child that ended; only ours are waited for, a site may keep subprocesses of its own."""
         for pid in tuple(self.children):
             try:
                 ended, status, usage = os.wait4(pid, os.WNOHANG)

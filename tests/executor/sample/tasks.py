@@ -35,6 +35,11 @@ def echo(value=None):
 
 
 @task
+def variable(name):
+    return os.environ.get(name)
+
+
+@task
 async def add_async(a, b):
     await asyncio.sleep(0)
     return a + b

@@ -1,4 +1,4 @@
-"""``manage.py reproq <subcommand>``: parses and delegates to ``reproq_django.cli``, one module per subcommand."""
+"""``manage.py reproq <subcommand>``: parses and delegates to ``reproq_django.cli``, a module each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ class Command(BaseCommand):
         subparsers = parser.add_subparsers(dest="subcommand", metavar="subcommand", required=True)
         for name, module in SUBCOMMANDS.items():
             subparser = subparsers.add_parser(
-                name, help=module.HELP, description=module.HELP, parents=[_django_options()], allow_abbrev=False
+                name,
+                help=module.HELP,
+                description=module.HELP,
+                parents=[_django_options()],
+                allow_abbrev=False,
             )
             module.add_arguments(subparser)
 
@@ -67,7 +71,7 @@ class _PassingParser(CommandParser):
 
 
 def _django_options() -> CommandParser:
-    """Django's options for the place after the subcommand, where people write them; SUPPRESS keeps an earlier value."""
+    """Django's options for after the subcommand, where people write them; earlier values are kept."""
     parser = CommandParser(add_help=False, argument_default=argparse.SUPPRESS, allow_abbrev=False)
     for name in ("--settings", "--pythonpath"):
         parser.add_argument(name, help=argparse.SUPPRESS)
