@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 from pathlib import Path
 from typing import Any
 
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, OutputWrapper
 from django.tasks import task_backends
 from django.tasks.exceptions import InvalidTaskBackend
 
@@ -74,8 +75,8 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
                 database=alias,
                 interactive=False,
                 verbosity=options["verbosity"],
-                stdout=command.stdout,
-                stderr=command.stderr,
+                stdout=_Through(command.stdout),
+                stderr=_Through(command.stderr),
             )
     if not options["skip_worker_migrate"]:
         migrate_worker.run(command, options)
@@ -85,6 +86,18 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
         command.stdout.write("\nTo send tasks to Reproq, add to the settings:\n\n" + SETTINGS_LINES)
     command.stdout.write("\nStart a worker with `manage.py reproq worker`.")
     return 0
+
+
+class _Through(io.TextIOBase):
+    """A stream for another command's output: Django's wrapper around a wrapper would end each piece twice."""
+
+    def __init__(self, wrapper: OutputWrapper) -> None:
+        self._wrapper = wrapper
+
+    def write(self, text: str) -> int:
+        """Pass ``text`` on as it is."""
+        self._wrapper.write(text, ending="")
+        return len(text)
 
 
 def _write_config(command: BaseCommand, options: dict[str, Any]) -> None:
