@@ -115,3 +115,10 @@ def test_a_forbidden_task_in_a_warm_child(child, spec):
     found = child.run(spec("add") | {"task_path": "os.getpid"})
     assert found["kind"] == "security_violation"
     assert "ALLOWED_TASK_MODULES allows sample.tasks" in found["message"]
+
+
+@pytest.mark.parametrize("broken", [{}, {"task_path": None}, [], "text"])
+def test_a_spec_that_is_none(child, broken):
+    found = child.run(broken)
+    assert found["kind"] == "invalid_spec"
+    assert "task_path" in found["message"]

@@ -84,8 +84,11 @@ def resolve(task_path: str) -> tuple[Task[..., Any], bool]:
 
 def _attempt(run: Run) -> str:
     spec = run["spec"]
+    path = spec.get("task_path") if isinstance(spec, dict) else None
+    if not isinstance(path, str):
+        return envelope.refused(envelope.INVALID_SPEC, errors.InvalidSpec("the spec has no task_path"))
     try:
-        task, is_coroutine = resolve(spec["task_path"])
+        task, is_coroutine = resolve(path)
     except errors.TaskNotAllowed as error:
         return envelope.refused(envelope.SECURITY_VIOLATION, error)
     alias = os.environ.get(DATABASE_VARIABLE) or "default"
