@@ -47,6 +47,8 @@ python=$(find_python) || fail "no Python >= 3.12 found on PATH or in pyenv; inst
 # A pyenv shim is a script that asks pyenv each time; uv wants the interpreter.
 UV_PYTHON=$("$python" -c 'import sys; print(sys._base_executable or sys.executable)')
 export UV_PYTHON UV_PYTHON_DOWNLOADS=never
+# Trust what the machine trusts, as pip and cargo do: some networks have a certificate authority of their own.
+[ -e /etc/ssl/certs/ca-certificates.crt ] && export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}"
 
 if ! command -v uv >/dev/null; then
     if [ ! -x "$cache/uv/bin/uv" ]; then
