@@ -1,7 +1,9 @@
 """The backend as a site uses it, on both databases."""
 
+import pickle
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -48,6 +50,11 @@ def test_a_result_read_back_has_typed_arguments_and_stored_models(alias):
     read = tasks.noop.get_result(result.id)
     assert read.args[0] == Decimal("1.10")
     assert read.args[1]["pk"] == "5"
+
+
+def test_results_can_be_pickled(alias):
+    result = tasks.echo.enqueue([UUID(int=1)])
+    assert pickle.loads(pickle.dumps(result)) == result
 
 
 def test_success(alias):

@@ -23,4 +23,6 @@ else:
         "NAME": _name,
         "USER": "postgres",
     }
+if os.environ.get("REPROQ_UPGRADE_WITHOUT_MIGRATIONS"):
+    MIGRATION_MODULES = {"reproq_django": None}
 DATABASES = {"default": _database}

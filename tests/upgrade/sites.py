@@ -37,13 +37,14 @@ class Site:
     vendor: str
     place: str
 
-    def migrate(self, *arguments: str) -> str:
-        """Its output; raises when it fails."""
+    def migrate(self, *arguments: str, **extra_environment: str) -> str:
+        """Its output; raises when it fails. ``arguments`` are another management command and its own."""
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]),
             "DJANGO_SETTINGS_MODULE": "upgrade.settings",
             "REPROQ_UPGRADE_DATABASE": self.place,
+            **extra_environment,
         }
         command = [sys.executable, "-m", "django", *(arguments or ("migrate",))]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

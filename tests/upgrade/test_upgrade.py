@@ -98,19 +98,36 @@ def test_abandoned_runs_can_be_reclaimed(upgraded):
     )
 
 
+RAW_INSERTS = """
+    INSERT INTO task_runs (spec_json, spec_hash, task_path) VALUES ('{"task_path":"a.b"}', 'h', '');
+    INSERT INTO reproq_workers (worker_id, hostname, concurrency) VALUES ('w', 'h', 1);
+    INSERT INTO workflow_runs (workflow_id) VALUES ('00000000000000000000000000000001');
+"""
+
+
+def assert_raw_inserts_work(site):
+    site.sql(RAW_INSERTS)
+    row = site.rows("SELECT status, task_path, gate, epoch FROM task_runs WHERE spec_hash = 'h'")
+    assert row == [("READY", "a.b", 0, 0)]
+
+
+@pytest.mark.parametrize("vendor", ["postgres", "sqlite"])
+def test_a_site_without_migrations_gets_the_schema_too(make_site, migrated, vendor):
+    site = make_site(vendor)
+    site.migrate("migrate", "--run-syncdb", REPROQ_UPGRADE_WITHOUT_MIGRATIONS="1")
+    assert_raw_inserts_work(site)
+    if vendor == "postgres":
+        query = """SELECT table_name, column_name, column_default FROM information_schema.columns
+                    WHERE table_schema = 'public' AND column_default IS NOT NULL"""
+        assert set(migrated(vendor).rows(query)) <= set(site.rows(query))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_raw_statements_of_others(make_site, shape):
     """An INSERT may leave out what has a default, and a parent may go before its children."""
     site = make_site(shape)
     site.migrate()
-    site.sql(
-        "INSERT INTO task_runs (spec_json, spec_hash, task_path) VALUES ('{\"task_path\":\"a.b\"}', 'h', '');"
-        "INSERT INTO reproq_workers (worker_id, hostname, concurrency) VALUES ('w', 'h', 1);"
-        "INSERT INTO workflow_runs (workflow_id, callback_result_id)"
-        " VALUES ('00000000000000000000000000000001', 1);"
-    )
-    row = site.rows("SELECT status, task_path, gate, epoch FROM task_runs WHERE spec_hash = 'h'")
-    assert row == [("READY", "a.b", 0, 0)]
+    assert_raw_inserts_work(site)
     foreign_keys = "PRAGMA foreign_keys = ON;" if site.vendor == "sqlite" else ""
     site.sql(f"{foreign_keys} DELETE FROM task_runs WHERE result_id = 14;")
     assert site.rows("SELECT parent_id FROM task_runs WHERE result_id = 18") == [(None,)]

@@ -55,6 +55,11 @@ DECLARE
         ['task_runs', 'errors_json', '''[]'''], ['task_runs', 'metadata_json', '''{}'''],
         ['task_runs', 'wait_count', '0'], ['task_runs', 'created_at', 'now()'],
         ['task_runs', 'updated_at', 'now()'], ['task_runs', 'cancel_requested', 'FALSE'],
+        -- Ours, for tables that Django made from the models (migrations switched off, as tests do).
+        ['task_runs', 'epoch', '0'], ['task_runs', 'dedup', '0'], ['task_runs', 'crash_count', '0'],
+        ['task_runs', 'headers', '''{}'''], ['reproq_workers', 'wants_wake', 'FALSE'],
+        ['workflow_runs', 'expected_count', '0'], ['workflow_runs', 'success_count', '0'],
+        ['workflow_runs', 'failure_count', '0'],
         ['periodic_tasks', 'payload_json', '''{}'''], ['periodic_tasks', 'queue_name', '''default'''],
         ['periodic_tasks', 'priority', '0'], ['periodic_tasks', 'max_attempts', '3'],
         ['periodic_tasks', 'concurrency_limit', '0'], ['periodic_tasks', 'enabled', 'TRUE'],
