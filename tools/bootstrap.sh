@@ -77,7 +77,7 @@ export VIRTUAL_ENV="$root/.venv" PATH="$root/.venv/bin:$PATH"
 export PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}"
 export UV_NO_SYNC=1
 # Tests and the demo use the binary that was just built, unless someone names another.
-export REPROQ_WORKER_BIN="${REPROQ_WORKER_BIN:-$root/target/debug/reproq}"
+export REPROQ_WORKER_BIN="${REPROQ_WORKER_BIN:-${CARGO_TARGET_DIR:-$root/target}/debug/reproq}"
 
 [ $# -gt 0 ] || exit 0
 exec "$@"
