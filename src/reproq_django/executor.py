@@ -40,7 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.serve is not None:
         from reproq_django.execution import zygote
 
-        return zygote.serve(options.serve)
+        code = zygote.serve(options.serve)
+        streams.flush()
+        # The worker is gone: a thread that the site started while it was imported must not keep us.
+        os._exit(code)
     return _run_once(options)
 
 

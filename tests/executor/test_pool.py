@@ -125,6 +125,14 @@ def test_when_the_worker_goes_everyone_goes(zygote, spec, tmp_path):
         wait_until(lambda pid=child.pid: gone(pid), f"{child.pid} is gone")
 
 
+def test_a_thread_of_the_site_keeps_nobody(start_zygote, spec, tmp_path):
+    zygote = start_zygote(DJANGO_SETTINGS_MODULE="sample.threads_at_import")
+    assert zygote.packet()["type"] == "ready"
+    assert zygote.fork().run(spec("add", 1))["ok"]
+    assert zygote.close() == 0
+    assert "site-thread" in (tmp_path / "zygote.log").read_text()
+
+
 def test_when_the_zygote_is_killed_its_children_die(zygote, spec, tmp_path):
     child = zygote.fork()
     child.send(spec("sleeps", 600, str(tmp_path / "up")))
