@@ -21,7 +21,11 @@ _SQLITE = {
     "ENGINE": "django.db.backends.sqlite3",
     "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
 }
-_FOLDER = Path(os.environ.setdefault("REPROQ_TEST_FOLDER", tempfile.mkdtemp(prefix="reproq-test-")))
+if "REPROQ_TEST_FOLDER" not in os.environ:
+    # Removed when this process ends; child processes find the name in the environment.
+    _own_folder = tempfile.TemporaryDirectory(prefix="reproq-test-", ignore_cleanup_errors=True)
+    os.environ["REPROQ_TEST_FOLDER"] = _own_folder.name
+_FOLDER = Path(os.environ["REPROQ_TEST_FOLDER"])
 DATABASES = {
     "default": {**_SQLITE, "NAME": _FOLDER / "default.sqlite3", "TEST": {"NAME": _FOLDER / "test.sqlite3"}},
     "postgres": {

@@ -150,8 +150,12 @@ class PostgresCluster:
 
 
 def find_binaries() -> Path:
-    """The folder with initdb and pg_ctl: Debian's newest, the PATH's, or the wheel's. Raises
-    PostgresUnavailable."""
+    """The folder with initdb and pg_ctl: REPROQ_POSTGRES_BIN, Debian's newest, the PATH's, or the wheel's.
+
+    Raises PostgresUnavailable.
+    """
+    if chosen := os.environ.get("REPROQ_POSTGRES_BIN"):
+        return Path(chosen)
     debian = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name), reverse=True
     )
