@@ -21,13 +21,12 @@ _SQLITE = {
     "ENGINE": "django.db.backends.sqlite3",
     "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
 }
-if "REPROQ_TEST_FOLDER" not in os.environ:
-    # Removed when this process ends; child processes find the name in the environment.
-    _own_folder = tempfile.TemporaryDirectory(prefix="reproq-test-", ignore_cleanup_errors=True)
-    os.environ["REPROQ_TEST_FOLDER"] = _own_folder.name
-_FOLDER = Path(os.environ["REPROQ_TEST_FOLDER"])
+# Nothing is made here: mypy and Django's commands import this file too.
+_FILE = (
+    Path(tempfile.gettempdir()) / f"reproq-test-{os.environ.setdefault('REPROQ_TEST_RUN', str(os.getpid()))}"
+)
 DATABASES = {
-    "default": {**_SQLITE, "NAME": _FOLDER / "default.sqlite3", "TEST": {"NAME": _FOLDER / "test.sqlite3"}},
+    "default": {**_SQLITE, "NAME": f"{_FILE}.sqlite3", "TEST": {"NAME": f"{_FILE}-tests.sqlite3"}},
     "postgres": {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": "postgres",
