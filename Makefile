@@ -30,7 +30,7 @@ test-python: build ## run the Python tests
 	$(RUN) uv run pytest $(ARGS)
 
 build: ## build the worker binary (debug)
-	@$(RUN) cargo build --quiet --package reproq
+	@$(RUN) cargo build --package reproq
 
 lint: ## check formats, lints and types; changes nothing
 	$(RUN) cargo fmt --all --check
