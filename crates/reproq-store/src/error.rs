@@ -23,7 +23,9 @@ pub enum StoreError {
     #[error("{0}")]
     Schema(#[from] crate::schema::SchemaMismatch),
     /// Another worker process uses the SQLite file.
-    #[error("another worker (pid {pid}) already runs on {path}; a SQLite file has one worker process: raise its --concurrency instead")]
+    #[error(
+        "another worker (pid {pid}) already runs on {path}; a SQLite file has one worker process: raise its --concurrency instead"
+    )]
     FileInUse {
         /// The database file.
         path: String,

@@ -6,6 +6,7 @@
 //! Rules that hold in both: only the database's clock is used; each write after a claim matches the run, its RUNNING
 //! state, the claim's epoch and the worker's incarnation; nothing here decides about retries or runs DDL.
 
+mod acceptable;
 mod error;
 pub mod postgres;
 mod runs;
@@ -20,7 +21,9 @@ use async_trait::async_trait;
 use reproq_model::Incarnation;
 
 pub use error::StoreError;
-pub use runs::{ClaimRequest, ClaimedRun, Ending, ExpiredRun, Glance, OwnedRun, QueueDepth, Registration, WorkerSeen};
+pub use runs::{
+    ClaimRequest, ClaimedRun, Ending, ExpiredRun, Glance, OwnedRun, QueueDepth, Registration, WorkerSeen,
+};
 
 /// What a worker does with the queue's database.
 ///
@@ -43,7 +46,8 @@ pub trait Store {
     /// Safe to send again when an answer was lost.
     async fn finish(&self, fence: Fence, endings: &[Ending]) -> Result<u64, StoreError>;
 
-    /// Renews the lease of everything that the incarnation owns and returns what that is.
+    /// Renews the leases of the incarnation that are a third gone and returns everything that it owns: each run is then
+    /// leased for at least two thirds of `lease`, but for a run whose row somebody else holds at this moment.
     async fn heartbeat(&self, worker: &Registration, lease: Duration) -> Result<Vec<OwnedRun>, StoreError>;
 
     /// RUNNING runs whose lease has ended, at most `limit`; they are ended through [`Store::finish`].

@@ -77,7 +77,8 @@ async fn live(store: Rc<dyn Store>, settings: Settings, shutdown: Shutdown) -> R
         "worker started"
     );
     let ended =
-        work(Rc::clone(&store), Rc::new(settings), executors, Rc::clone(&registration), shutdown).await;
+        work(Rc::clone(&store), Rc::new(settings), &executors, Rc::clone(&registration), shutdown).await;
+    executors.stop().await;
     if let Err(error) = store.deregister(&registration).await {
         tracing::warn!(%error, "the worker could not sign off; its entry will look silent");
     }
@@ -100,7 +101,7 @@ fn registration(settings: &Settings) -> Registration {
 async fn work(
     store: Rc<dyn Store>,
     settings: Rc<Settings>,
-    executors: Rc<Executors>,
+    executors: &Rc<Executors>,
     registration: Rc<Registration>,
     shutdown: Shutdown,
 ) -> Ended {
@@ -126,7 +127,7 @@ async fn work(
     if let Some(interval) = settings.reclaim_interval {
         duties.push(spawn_local(lifecycle::reclaim(Rc::clone(&store), interval)));
     }
-    let mut slots = open_slots(&attempts, &executors);
+    let mut slots = open_slots(&attempts, executors);
     Dispatcher { store, registration, attempts: Rc::clone(&attempts), wake }.run().await;
     drain(&attempts, &mut slots).await;
     // The heartbeat goes on while endings are on their way; it holds the last ends of their channel.

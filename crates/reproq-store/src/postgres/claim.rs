@@ -1,6 +1,6 @@
 //! READY -> RUNNING.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use reproq_model::{Epoch, RunId};
@@ -11,12 +11,15 @@ use sqlx::{Connection as _, Row as _, query};
 use super::PostgresStore;
 use crate::{ClaimRequest, ClaimedRun, Glance, StoreError};
 
-/// How many keys one round over the keyed lane visits; the next round goes on behind them.
+/// How many keys one round over the keyed lane visits, shared by the queues; the next round goes on behind them.
 const KEYS_PER_ROUND: i64 = 200;
 /// How many runs per key are looked at: more than the usual limit, few enough that a round stays small.
 const RUNS_PER_KEY: i64 = 16;
 
-pub(super) async fn claim(store: &PostgresStore, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
+pub(super) async fn claim(
+    store: &PostgresStore,
+    request: &ClaimRequest<'_>,
+) -> Result<Vec<ClaimedRun>, StoreError> {
     let rows = store
         .claims
         .run("claim", async |connection| {
@@ -33,13 +36,17 @@ pub(super) async fn claim(store: &PostgresStore, request: &ClaimRequest<'_>) -> 
     in_claim_order("claim", rows)
 }
 
-pub(super) async fn claim_keyed(store: &PostgresStore, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
-    let mut cursor = store.keyed_cursor.lock().await;
+pub(super) async fn claim_keyed(
+    store: &PostgresStore,
+    request: &ClaimRequest<'_>,
+) -> Result<Vec<ClaimedRun>, StoreError> {
+    let mut cursors = store.keyed_cursors.lock().await;
     let (rows, next) = store
         .claims
         .run("claim_keyed", async |connection| {
-            let mut transaction = connection.begin().await?;
-            let visit = visit(&mut transaction, request, &cursor).await?;
+            // A site may have made another isolation the default; under it the last statement would see the first one's past.
+            let mut transaction = connection.begin_with("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+            let visit = visit(&mut transaction, request, &cursors).await?;
             let allowed = lock(&mut transaction, &visit.keys()).await?;
             let candidates: Vec<i64> = visit.candidates_within(&allowed);
             let rows = if candidates.is_empty() {
@@ -55,18 +62,18 @@ pub(super) async fn claim_keyed(store: &PostgresStore, request: &ClaimRequest<'_
                     .await?
             };
             transaction.commit().await?;
-            Ok((rows, visit.next_cursor()))
+            Ok((rows, visit.next_cursors))
         })
         .await?;
-    *cursor = next;
+    *cursors = next;
     in_claim_order("claim_keyed", rows)
 }
 
 /// What one round over the keyed lane found.
 struct Visit {
     runs: Vec<Candidate>,
-    last_key: Option<String>,
-    full: bool,
+    /// For queues with more keys than the round visited. The others start again from the first key.
+    next_cursors: HashMap<String, String>,
 }
 
 struct Candidate {
@@ -74,29 +81,33 @@ struct Candidate {
     keys: Vec<String>,
 }
 
-async fn visit(connection: &mut PgConnection, request: &ClaimRequest<'_>, cursor: &str) -> Result<Visit, sqlx::Error> {
+async fn visit(
+    connection: &mut PgConnection,
+    request: &ClaimRequest<'_>,
+    cursors: &HashMap<String, String>,
+) -> Result<Visit, sqlx::Error> {
+    let queues = &request.worker.queues;
+    let after: Vec<&str> = queues.iter().map(|queue| cursors.get(queue).map_or("", String::as_str)).collect();
+    let keys_per_queue = (KEYS_PER_ROUND / i64::try_from(queues.len()).unwrap_or(i64::MAX).max(1)).max(1);
     let rows = query(include_str!("sql/claim_keyed_visit.sql"))
-        .bind(&request.worker.queues)
-        .bind(cursor)
-        .bind(KEYS_PER_ROUND)
+        .bind(queues)
+        .bind(after)
+        .bind(keys_per_queue)
         .bind(RUNS_PER_KEY.min(i64::from(request.limit)))
         .fetch_all(connection)
         .await?;
-    let mut visited = HashSet::new();
-    let mut last_key = None::<String>;
-    let mut runs = Vec::with_capacity(rows.len());
+    let mut visit = Visit { runs: Vec::with_capacity(rows.len()), next_cursors: HashMap::new() };
     for row in rows {
-        let visit_key: String = row.try_get("visit_key")?;
-        last_key = last_key.max(Some(visit_key.clone()));
-        visited.insert(visit_key);
+        if row.try_get::<i64, _>("place")? == keys_per_queue {
+            visit.next_cursors.insert(row.try_get("queue_name")?, row.try_get("visit_key")?);
+        }
         let lock: Option<String> = row.try_get("lock_key")?;
         let concurrency: Option<String> = row.try_get("concurrency_key")?;
         let keys = lock.map(|key| format!("lock:{key}")).into_iter();
         let keys = keys.chain(concurrency.map(|key| format!("limit:{key}"))).collect();
-        runs.push(Candidate { id: row.try_get("result_id")?, keys });
+        visit.runs.push(Candidate { id: row.try_get("result_id")?, keys });
     }
-    let full = i64::try_from(visited.len()).unwrap_or(i64::MAX) >= KEYS_PER_ROUND;
-    Ok(Visit { runs, last_key, full })
+    Ok(visit)
 }
 
 impl Visit {
@@ -110,12 +121,11 @@ impl Visit {
 
     /// A run with a lock and a limit needs both.
     fn candidates_within(&self, allowed: &HashSet<String>) -> Vec<i64> {
-        self.runs.iter().filter(|run| run.keys.iter().all(|key| allowed.contains(key))).map(|run| run.id).collect()
-    }
-
-    /// Empty, which is before every key, once the lane's end is reached.
-    fn next_cursor(self) -> String {
-        if self.full { self.last_key.unwrap_or_default() } else { String::new() }
+        self.runs
+            .iter()
+            .filter(|run| run.keys.iter().all(|key| allowed.contains(key)))
+            .map(|run| run.id)
+            .collect()
     }
 }
 
@@ -140,7 +150,9 @@ pub(super) async fn promote_due(store: &PostgresStore, queues: &[String]) -> Res
 
 /// An UPDATE returns its rows in no order.
 fn in_claim_order(statement: &'static str, mut rows: Vec<PgRow>) -> Result<Vec<ClaimedRun>, StoreError> {
-    rows.sort_by_cached_key(|row| (row.try_get::<i64, _>("claim_key").ok(), row.try_get::<i64, _>("result_id").ok()));
+    rows.sort_by_cached_key(|row| {
+        (row.try_get::<i64, _>("claim_key").ok(), row.try_get::<i64, _>("result_id").ok())
+    });
     rows.iter().map(claimed).collect::<Result<_, _>>().map_err(|error| StoreError::of(statement, error))
 }
 
@@ -152,7 +164,9 @@ fn claimed(row: &PgRow) -> Result<ClaimedRun, sqlx::Error> {
         attempts: row.try_get("attempts")?,
         max_attempts: row.try_get("max_attempts")?,
         crash_count: row.try_get("crash_count")?,
-        timeout: Duration::from_secs(u64::try_from(row.try_get::<i32, _>("timeout_seconds")?).unwrap_or_default()),
+        timeout: Duration::from_secs(
+            u64::try_from(row.try_get::<i32, _>("timeout_seconds")?).unwrap_or_default(),
+        ),
         task_path: row.try_get("task_path")?,
         queue_name: row.try_get("queue_name")?,
         backend_alias: row.try_get("backend_alias")?,

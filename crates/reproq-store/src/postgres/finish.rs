@@ -1,11 +1,17 @@
 //! RUNNING -> wherever each ending says.
 
+use std::borrow::Cow;
+
 use sqlx::{Row as _, query};
 
 use super::PostgresStore;
-use crate::{Ending, Fence, StoreError};
+use crate::{Ending, Fence, StoreError, acceptable};
 
-pub(super) async fn finish(store: &PostgresStore, fence: Fence, endings: &[Ending]) -> Result<u64, StoreError> {
+pub(super) async fn finish(
+    store: &PostgresStore,
+    fence: Fence,
+    endings: &[Ending],
+) -> Result<u64, StoreError> {
     let owner = match fence {
         Fence::Owner(incarnation) => Some(incarnation.0),
         Fence::LeaseEnded => None,
@@ -41,12 +47,12 @@ struct Columns<'a> {
     epochs: Vec<i32>,
     statuses: Vec<&'static str>,
     returns: Vec<Option<&'a str>>,
-    errors: Vec<Option<&'a str>>,
+    errors: Vec<Option<Cow<'a, str>>>,
     last_errors: Vec<Option<&'a str>>,
     delays: Vec<i64>,
     give_backs: Vec<bool>,
     crashes: Vec<bool>,
-    metadata: Vec<Option<&'a str>>,
+    metadata: Vec<Option<Cow<'a, str>>>,
     logs_uris: Vec<Option<&'a str>>,
 }
 
@@ -62,12 +68,14 @@ impl<'a> Columns<'a> {
             columns.epochs.push(ending.epoch.0);
             columns.statuses.push(transition.status.as_str());
             columns.returns.push(transition.return_json.as_ref().map(|json| json.get()));
-            columns.errors.push(transition.error.as_deref());
+            columns.errors.push(transition.error.as_deref().map(acceptable::json));
             columns.last_errors.push(transition.last_error.as_deref());
-            columns.delays.push(i64::try_from(transition.delay.as_micros()).unwrap_or(i64::MAX));
+            columns
+                .delays
+                .push(i64::try_from(acceptable::wait(transition.delay).as_micros()).unwrap_or(i64::MAX));
             columns.give_backs.push(transition.give_back);
             columns.crashes.push(transition.crashed);
-            columns.metadata.push(transition.metadata.as_ref().map(|json| json.get()));
+            columns.metadata.push(transition.metadata.as_ref().map(|json| acceptable::json(json.get())));
             columns.logs_uris.push(ending.logs_uri.as_deref());
         }
         columns

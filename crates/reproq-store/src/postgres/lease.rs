@@ -39,7 +39,8 @@ pub(super) async fn expired(store: &PostgresStore, limit: u32) -> Result<Vec<Exp
     store
         .duties
         .run("expired", async |connection| {
-            let rows = query(include_str!("sql/expired.sql")).bind(i64::from(limit)).fetch_all(connection).await?;
+            let rows =
+                query(include_str!("sql/expired.sql")).bind(i64::from(limit)).fetch_all(connection).await?;
             rows.iter()
                 .map(|row| {
                     Ok(ExpiredRun {

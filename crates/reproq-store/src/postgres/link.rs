@@ -41,9 +41,13 @@ impl Link {
         let mut place = self.connection.lock().await;
         let mut connection = match place.take() {
             Some(connection) => connection,
-            None => deadline(CONNECT_DEADLINE, self.options.connect()).await.map_err(StoreError::Unavailable)?,
+            None => {
+                deadline(CONNECT_DEADLINE, self.options.connect()).await.map_err(StoreError::Unavailable)?
+            }
         };
-        let result = deadline(STATEMENT_DEADLINE, work(&mut connection)).await.map_err(|error| StoreError::of(statement, error));
+        let result = deadline(STATEMENT_DEADLINE, work(&mut connection))
+            .await
+            .map_err(|error| StoreError::of(statement, error));
         if result.as_ref().err().is_none_or(StoreError::spares_connection) {
             *place = Some(connection);
         }
@@ -51,7 +55,10 @@ impl Link {
     }
 }
 
-async fn deadline<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+async fn deadline<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
     timeout(limit, work).await.unwrap_or_else(|_| {
         Err(sqlx::Error::Io(std::io::Error::new(
             std::io::ErrorKind::TimedOut,

@@ -11,16 +11,18 @@ mod link;
 mod listen;
 mod registry;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 
 use self::link::Link;
 use crate::{
-    ClaimRequest, ClaimedRun, Ending, ExpiredRun, Fence, Glance, OwnedRun, QueueDepth, Registration, Store, StoreError,
-    WorkerSeen,
+    ClaimRequest, ClaimedRun, Ending, ExpiredRun, Fence, Glance, OwnedRun, QueueDepth, Registration, Store,
+    StoreError, WorkerSeen,
 };
 
 /// The queue in a PostgreSQL database.
@@ -30,24 +32,31 @@ pub struct PostgresStore {
     duties: Link,
     listener: Mutex<Option<sqlx::postgres::PgListener>>,
     options: PgConnectOptions,
-    /// The key after which the next round over the keyed lane goes on.
-    keyed_cursor: Mutex<String>,
+    /// By queue: the key after which the next round over the keyed lane goes on.
+    keyed_cursors: Mutex<HashMap<String, String>>,
 }
 
 impl PostgresStore {
     /// Reads the address; connections are made when first needed, and made again whenever they are lost.
     pub async fn connect(dsn: &str) -> Result<Self, StoreError> {
-        let options = dsn
-            .parse::<PgConnectOptions>()
-            .map_err(|_| StoreError::BadAddress("it is no PostgreSQL URL (postgres://user:password@host:port/name)".to_owned()))?
-            .application_name("reproq");
+        let options = Some(dsn)
+            // The parser takes any scheme.
+            .filter(|dsn| dsn.starts_with("postgres://") || dsn.starts_with("postgresql://"))
+            .and_then(|dsn| dsn.parse::<PgConnectOptions>().ok())
+            .ok_or_else(|| {
+                StoreError::BadAddress(
+                    "it is no PostgreSQL URL (postgres://user:password@host:port/name)".to_owned(),
+                )
+            })?
+            .application_name("reproq")
+            .disable_statement_logging();
         let store = Self {
             claims: Link::new(options.clone()),
             endings: Link::new(options.clone()),
             duties: Link::new(options.clone()),
             listener: Mutex::new(None),
             options,
-            keyed_cursor: Mutex::new(String::new()),
+            keyed_cursors: Mutex::default(),
         };
         store.duties.probe().await?;
         Ok(store)

@@ -9,7 +9,8 @@ pub(super) async fn check_schema(store: &PostgresStore) -> Result<(), StoreError
     let found = store
         .duties
         .run("schema_version", async |connection| {
-            let exists: bool = query(include_str!("sql/schema_exists.sql")).fetch_one(&mut *connection).await?.try_get(0)?;
+            let exists: bool =
+                query(include_str!("sql/schema_exists.sql")).fetch_one(&mut *connection).await?.try_get(0)?;
             if !exists {
                 return Ok(None);
             }
@@ -54,7 +55,11 @@ pub(super) async fn deregister(store: &PostgresStore, worker: &Registration) -> 
         .map(drop)
 }
 
-pub(super) async fn set_wants_wake(store: &PostgresStore, worker: &Registration, wants: bool) -> Result<(), StoreError> {
+pub(super) async fn set_wants_wake(
+    store: &PostgresStore,
+    worker: &Registration,
+    wants: bool,
+) -> Result<(), StoreError> {
     store
         .duties
         .run("wants_wake", async |connection| {
@@ -74,8 +79,10 @@ pub(super) async fn set_priority_aging(store: &PostgresStore, seconds: f64) -> R
         .duties
         .run("set_aging", async |connection| {
             let mut transaction = connection.begin().await?;
-            let changed =
-                query(include_str!("sql/set_aging.sql")).bind(seconds.to_string()).execute(&mut *transaction).await?;
+            let changed = query(include_str!("sql/set_aging.sql"))
+                .bind(seconds.to_string())
+                .execute(&mut *transaction)
+                .await?;
             if changed.rows_affected() > 0 {
                 query(include_str!("sql/reorder_ready.sql")).execute(&mut *transaction).await?;
             }

@@ -1,6 +1,6 @@
 //! READY -> RUNNING.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use reproq_model::{Epoch, RunId};
@@ -12,16 +12,23 @@ use super::SqliteStore;
 use super::link::modifier;
 use crate::{ClaimRequest, ClaimedRun, Glance, StoreError};
 
-/// How many keys one round over the keyed lane visits; the next round goes on behind them.
-const KEYS_PER_ROUND: usize = 200;
+/// How many keys one round over the keyed lane visits in each queue; the next round goes on behind them.
+const KEYS_PER_ROUND: i64 = 200;
 
-pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
+pub(super) async fn claim(
+    store: &SqliteStore,
+    request: &ClaimRequest<'_>,
+) -> Result<Vec<ClaimedRun>, StoreError> {
     let mut heads = Vec::new();
     for queue in &request.worker.queues {
         let rows = store
             .link
             .run("claim_visit", async |connection| {
-                query(include_str!("sql/claim_visit.sql")).bind(queue).bind(request.limit).fetch_all(connection).await
+                query(include_str!("sql/claim_visit.sql"))
+                    .bind(queue)
+                    .bind(request.limit)
+                    .fetch_all(connection)
+                    .await
             })
             .await?;
         for row in rows {
@@ -36,21 +43,21 @@ pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Re
 }
 
 /// One run per key and pass, until a pass brings nothing: what the earlier passes took counts against the limits.
-pub(super) async fn claim_keyed(store: &SqliteStore, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
-    let mut cursor = store.keyed_cursor.lock().await;
+pub(super) async fn claim_keyed(
+    store: &SqliteStore,
+    request: &ClaimRequest<'_>,
+) -> Result<Vec<ClaimedRun>, StoreError> {
+    let mut cursors = store.keyed_cursors.lock().await;
     let mut claimed = Vec::new();
     loop {
         let room = request.limit as usize - claimed.len();
-        let visit = visit(store, request, &cursor).await?;
+        let visit = visit(store, request, &cursors).await?;
         let ids: Vec<i64> = visit.ids.iter().copied().take(room).collect();
         let taken = take(store, "claim_keyed", include_str!("sql/claim_keyed.sql"), request, &ids).await?;
         let progress = !taken.is_empty();
         claimed.extend(taken);
-        if claimed.len() >= request.limit as usize {
-            return Ok(claimed);
-        }
-        if !progress {
-            *cursor = visit.next_cursor;
+        if !progress || claimed.len() >= request.limit as usize {
+            *cursors = visit.next_cursors;
             return Ok(claimed);
         }
     }
@@ -58,49 +65,56 @@ pub(super) async fn claim_keyed(store: &SqliteStore, request: &ClaimRequest<'_>)
 
 struct Visit {
     ids: Vec<i64>,
-    next_cursor: String,
+    /// For queues with more keys than the round visited. The others start again from the first key.
+    next_cursors: HashMap<String, String>,
 }
 
-async fn visit(store: &SqliteStore, request: &ClaimRequest<'_>, cursor: &str) -> Result<Visit, StoreError> {
+async fn visit(
+    store: &SqliteStore,
+    request: &ClaimRequest<'_>,
+    cursors: &HashMap<String, String>,
+) -> Result<Visit, StoreError> {
     let mut heads = Vec::new();
-    let mut keys = HashSet::new();
-    let mut last_key = String::new();
+    let mut next_cursors = HashMap::new();
     for queue in &request.worker.queues {
         let rows = store
             .link
             .run("claim_keyed_visit", async |connection| {
                 query(include_str!("sql/claim_keyed_visit.sql"))
                     .bind(queue)
-                    .bind(cursor)
-                    .bind(i64::try_from(KEYS_PER_ROUND).unwrap_or(i64::MAX))
+                    .bind(cursors.get(queue).map_or("", String::as_str))
+                    .bind(KEYS_PER_ROUND)
                     .fetch_all(connection)
                     .await
             })
             .await?;
         for row in rows {
             let head = head(&row).map_err(|error| StoreError::of("claim_keyed_visit", error))?;
-            last_key = last_key.max(head.visit_key.clone());
-            keys.insert(head.visit_key.clone());
+            if head.place == KEYS_PER_ROUND {
+                next_cursors.insert(queue.clone(), head.visit_key.clone());
+            }
             heads.push(head);
         }
     }
-    let next_cursor = if keys.len() >= KEYS_PER_ROUND { last_key } else { String::new() };
+    heads.retain(|head| head.free);
     heads.sort_unstable_by_key(|head| (head.claim_key, head.id));
     // Two runs with locks of their own may share a limit: the second one has to wait for the next pass.
     let mut offered = HashSet::new();
     heads.retain(|head| {
-        let lock_is_new = offered.insert(format!("visit:{}", head.visit_key));
-        let limit_is_new = head.concurrency_key.as_ref().is_none_or(|key| offered.insert(format!("limit:{key}")));
-        lock_is_new && limit_is_new
+        offered.insert(format!("visit:{}", head.visit_key))
+            && head.concurrency_key.as_ref().is_none_or(|key| offered.insert(format!("limit:{key}")))
     });
-    Ok(Visit { ids: heads.into_iter().map(|head| head.id).collect(), next_cursor })
+    Ok(Visit { ids: heads.into_iter().map(|head| head.id).collect(), next_cursors })
 }
 
 struct Head {
     id: i64,
     claim_key: i64,
     visit_key: String,
+    /// The key's number in this round, from 1.
+    place: i64,
     concurrency_key: Option<String>,
+    free: bool,
 }
 
 fn head(row: &SqliteRow) -> Result<Head, sqlx::Error> {
@@ -108,7 +122,9 @@ fn head(row: &SqliteRow) -> Result<Head, sqlx::Error> {
         id: row.try_get("result_id")?,
         claim_key: row.try_get("claim_key")?,
         visit_key: row.try_get("visit_key")?,
+        place: row.try_get("place")?,
         concurrency_key: row.try_get("concurrency_key")?,
+        free: row.try_get("free")?,
     })
 }
 
@@ -136,7 +152,9 @@ async fn take(
         .await?;
     let mut rows = rows;
     // An UPDATE returns its rows in no order.
-    rows.sort_by_cached_key(|row| (row.try_get::<i64, _>("claim_key").ok(), row.try_get::<i64, _>("result_id").ok()));
+    rows.sort_by_cached_key(|row| {
+        (row.try_get::<i64, _>("claim_key").ok(), row.try_get::<i64, _>("result_id").ok())
+    });
     rows.iter().map(claimed).collect::<Result<_, _>>().map_err(|error| StoreError::of(statement, error))
 }
 
@@ -170,7 +188,9 @@ fn claimed(row: &SqliteRow) -> Result<ClaimedRun, sqlx::Error> {
         attempts: row.try_get("attempts")?,
         max_attempts: row.try_get("max_attempts")?,
         crash_count: row.try_get("crash_count")?,
-        timeout: Duration::from_secs(u64::try_from(row.try_get::<i64, _>("timeout_seconds")?).unwrap_or_default()),
+        timeout: Duration::from_secs(
+            u64::try_from(row.try_get::<i64, _>("timeout_seconds")?).unwrap_or_default(),
+        ),
         task_path: row.try_get("task_path")?,
         queue_name: row.try_get("queue_name")?,
         backend_alias: row.try_get("backend_alias")?,

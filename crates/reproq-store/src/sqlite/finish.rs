@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sqlx::query;
 
 use super::SqliteStore;
-use crate::{Ending, Fence, StoreError};
+use crate::{Ending, Fence, StoreError, acceptable};
 
 pub(super) async fn finish(store: &SqliteStore, fence: Fence, endings: &[Ending]) -> Result<u64, StoreError> {
     let owner = match fence {
@@ -28,12 +28,12 @@ fn row(ending: &Ending) -> Value {
         ending.epoch,
         transition.status.as_str(),
         transition.return_json.as_ref().map(|text| text.get()),
-        transition.error,
+        transition.error.as_deref().map(acceptable::json),
         transition.last_error,
-        transition.delay.as_secs_f64(),
+        acceptable::wait(transition.delay).as_secs_f64(),
         i32::from(transition.give_back),
         i32::from(transition.crashed),
-        transition.metadata.as_ref().map(|text| text.get()),
+        transition.metadata.as_ref().map(|text| acceptable::json(text.get())),
         ending.logs_uri,
     ])
 }

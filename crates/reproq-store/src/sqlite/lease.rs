@@ -24,7 +24,11 @@ pub(super) async fn heartbeat(
                 .bind(modifier(lease * 2 / 3))
                 .execute(&mut *connection)
                 .await?;
-            query(include_str!("sql/seen.sql")).bind(&worker.worker_id).bind(&incarnation).execute(&mut *connection).await?;
+            query(include_str!("sql/seen.sql"))
+                .bind(&worker.worker_id)
+                .bind(&incarnation)
+                .execute(&mut *connection)
+                .await?;
             let rows = query(include_str!("sql/owned.sql")).bind(&incarnation).fetch_all(connection).await?;
             rows.iter()
                 .map(|row| {

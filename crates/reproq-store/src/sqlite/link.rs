@@ -26,7 +26,8 @@ impl Link {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
-            .statement_cache_capacity(64);
+            .statement_cache_capacity(64)
+            .disable_statement_logging();
         Self { options, connection: Mutex::new(None) }
     }
 

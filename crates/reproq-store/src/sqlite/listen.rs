@@ -2,12 +2,29 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use sqlx::{Row as _, query};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::SqliteStore;
 use crate::StoreError;
+
+/// How long to wait for a commit to become visible after its first write, step by step: half a second in all.
+const PAUSES: [Duration; 10] = [
+    Duration::ZERO,
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(4),
+    Duration::from_millis(8),
+    Duration::from_millis(16),
+    Duration::from_millis(64),
+    Duration::from_millis(128),
+    Duration::from_millis(256),
+];
 
 pub(super) struct FileWatch {
     written: Arc<Notify>,
@@ -23,8 +40,29 @@ pub(super) async fn woken(store: &SqliteStore) -> Result<(), StoreError> {
             None => Arc::clone(&place.insert(watch(&store.path)?).written),
         }
     };
-    written.notified().await;
-    Ok(())
+    loop {
+        written.notified().await;
+        // A commit is written to the log and synced to the disk before others can see it: the news comes first.
+        for pause in PAUSES {
+            sleep(pause).await;
+            if has_changed(store).await? {
+                return Ok(());
+            }
+        }
+        // Nobody else has committed: the write was this connection's own, or was rolled back.
+    }
+}
+
+/// Whether another connection has committed since the last call.
+async fn has_changed(store: &SqliteStore) -> Result<bool, StoreError> {
+    let now: i64 = store
+        .link
+        .run("data_version", async |connection| {
+            query("PRAGMA data_version").fetch_one(connection).await?.try_get(0)
+        })
+        .await?;
+    let mut seen = store.data_version.lock().await;
+    Ok(seen.replace(now) != Some(now))
 }
 
 /// Watches the folder and not the log: the log comes and goes with the connections.

@@ -11,6 +11,7 @@ mod link;
 mod listen;
 mod registry;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,8 +22,8 @@ use tokio::sync::Mutex;
 use self::link::Link;
 use self::listen::FileWatch;
 use crate::{
-    ClaimRequest, ClaimedRun, Ending, ExpiredRun, Fence, Glance, OwnedRun, QueueDepth, Registration, Store, StoreError,
-    WorkerSeen,
+    ClaimRequest, ClaimedRun, Ending, ExpiredRun, Fence, Glance, OwnedRun, QueueDepth, Registration, Store,
+    StoreError, WorkerSeen,
 };
 
 /// The queue in a SQLite file.
@@ -32,8 +33,10 @@ pub struct SqliteStore {
     /// Held while a worker is registered: a second one is refused.
     file_lock: Mutex<Option<File>>,
     watch: Mutex<Option<FileWatch>>,
-    /// The key after which the next round over the keyed lane goes on.
-    keyed_cursor: Mutex<String>,
+    /// What the connection said last about the commits of others.
+    data_version: Mutex<Option<i64>>,
+    /// By queue: the key after which the next round over the keyed lane goes on.
+    keyed_cursors: Mutex<HashMap<String, String>>,
 }
 
 impl SqliteStore {
@@ -48,7 +51,8 @@ impl SqliteStore {
             path: path.to_owned(),
             file_lock: Mutex::new(None),
             watch: Mutex::new(None),
-            keyed_cursor: Mutex::new(String::new()),
+            data_version: Mutex::new(None),
+            keyed_cursors: Mutex::default(),
         };
         store.link.probe().await?;
         Ok(store)

@@ -13,7 +13,8 @@ pub(super) async fn check_schema(store: &SqliteStore) -> Result<(), StoreError> 
     let found = store
         .link
         .run("schema_version", async |connection| {
-            let exists: bool = query(include_str!("sql/schema_exists.sql")).fetch_one(&mut *connection).await?.try_get(0)?;
+            let exists: bool =
+                query(include_str!("sql/schema_exists.sql")).fetch_one(&mut *connection).await?.try_get(0)?;
             if !exists {
                 return Ok(None);
             }
@@ -68,8 +69,10 @@ pub(super) async fn set_priority_aging(store: &SqliteStore, seconds: f64) -> Res
         .link
         .run("set_aging", async |connection| {
             let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-            let changed =
-                query(include_str!("sql/set_aging.sql")).bind(seconds.to_string()).execute(&mut *transaction).await?;
+            let changed = query(include_str!("sql/set_aging.sql"))
+                .bind(seconds.to_string())
+                .execute(&mut *transaction)
+                .await?;
             if changed.rows_affected() > 0 {
                 query(include_str!("sql/reorder_ready.sql")).execute(&mut *transaction).await?;
             }
@@ -90,11 +93,15 @@ fn lock_file(database: &Path) -> Result<File, StoreError> {
             let mut pid = String::new();
             // Only to say whose it is: what cannot be read is not known.
             let _ = file.read_to_string(&mut pid);
-            return Err(StoreError::FileInUse { path: database.display().to_string(), pid: pid.trim().to_owned() });
+            return Err(StoreError::FileInUse {
+                path: database.display().to_string(),
+                pid: pid.trim().to_owned(),
+            });
         }
         Err(TryLockError::Error(source)) => return Err(refused(source)),
     }
-    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
+    let written =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
     written.map_err(refused)?;
     Ok(file)
 }

@@ -20,8 +20,8 @@ pub(super) struct Child {
     pub(super) stream: UnixStream,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
-    /// Its `waitpid` status, once it has ended.
-    pub(super) ended: oneshot::Receiver<i32>,
+    /// Its `waitpid` status, once it has ended; taken by whoever has waited for it.
+    pub(super) ended: Option<oneshot::Receiver<i32>>,
     pub(super) received: frames::FrameBuffer,
     /// Why a run could not be sent: told as the answer, which the caller waits for anyway.
     pub(super) broken: Option<String>,
@@ -68,11 +68,10 @@ impl Child {
             }
             match self.stream.read_buf(self.received.room()).await {
                 Ok(0) => {
-                    let how = match timeout(OBITUARY, &mut self.ended).await {
-                        Ok(Ok(status)) => unix::describe(status),
-                        _ => "it closed its stream to the worker".to_owned(),
-                    };
-                    return self.died(how).await;
+                    let how = self.end().await.map(unix::describe);
+                    return self
+                        .died(how.unwrap_or_else(|| "it closed its stream to the worker".to_owned()))
+                        .await;
                 }
                 Ok(_) => {}
                 Err(error) => return self.died(format!("its stream broke: {error}")).await,
@@ -90,8 +89,13 @@ impl Child {
     /// Kills it with its process group, and waits until it is gone.
     pub(super) async fn kill(mut self) {
         unix::kill_group(self.pid);
-        // The zygote reaps it; should the zygote be gone, so is the child.
-        let _ = timeout(OBITUARY, &mut self.ended).await;
+        // Should nobody know its end, the zygote is gone, and the child with it.
+        let _ = self.end().await;
+    }
+
+    /// Waits for the zygote to say how it ended.
+    async fn end(&mut self) -> Option<i32> {
+        timeout(OBITUARY, self.ended.take()?).await.ok()?.ok()
     }
 }
 

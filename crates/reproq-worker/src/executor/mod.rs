@@ -112,6 +112,13 @@ impl Executors {
         Ok(Rc::new(Self { settings, zygote }))
     }
 
+    /// Ends everything that is left; returns when it is gone.
+    pub(crate) async fn stop(&self) {
+        if let Some(zygote) = &self.zygote {
+            zygote.stop().await;
+        }
+    }
+
     /// A place for one slot.
     pub(crate) fn seat(self: &Rc<Self>, worker_id: &str) -> Seat {
         Seat { executors: Rc::clone(self), worker_id: worker_id.to_owned(), occupant: Occupant::None }

@@ -56,6 +56,12 @@ pub(super) fn receive_packet(socket: impl AsFd, buffer: &mut [u8]) -> std::io::R
     Ok(count)
 }
 
+/// Ends a conversation from this side.
+pub(super) fn hang_up(socket: impl AsFd) {
+    // A socket that is closed already has been hung up.
+    let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+}
+
 /// Kills every process of the group that `leader` leads.
 pub(super) fn kill_group(leader: i32) {
     if let Some(pid) = Pid::from_raw(leader).filter(|_| leader > 1) {

@@ -24,6 +24,9 @@ const READY: Duration = Duration::from_mins(2);
 /// A fork takes milliseconds; a zygote that does not answer is replaced.
 const FORK: Duration = Duration::from_secs(10);
 
+/// Ending takes a zygote as long as killing its children.
+const STOP: Duration = Duration::from_secs(5);
+
 /// The source of warm children. A zygote that has died is replaced by the next fork.
 pub(super) struct Zygote {
     settings: Rc<ExecutorSettings>,
@@ -35,7 +38,7 @@ struct Process {
     control: Rc<AsyncFd<OwnedFd>>,
     shared: Rc<Shared>,
     output: Output,
-    child: RefCell<TokioChild>,
+    child: Mutex<TokioChild>,
     next_token: Cell<u64>,
 }
 
@@ -65,6 +68,13 @@ impl Zygote {
             process.shared.gone.set(true);
         }
         child
+    }
+
+    /// Lets the process go, and waits until it is gone: with it go all children that are left.
+    pub(super) async fn stop(&self) {
+        if let Some(process) = self.process.lock().await.take() {
+            process.stop().await;
+        }
     }
 
     async fn process(&self) -> Result<Rc<Process>, ExecutorError> {
@@ -109,7 +119,7 @@ impl Process {
             control,
             shared: Rc::default(),
             output,
-            child: RefCell::new(child),
+            child: Mutex::new(child),
             next_token: Cell::new(1),
         };
         process.wait_until_ready(settings).await?;
@@ -148,6 +158,17 @@ impl Process {
         }
     }
 
+    async fn stop(&self) {
+        // The end of its socket is what it stops at.
+        unix::hang_up(self.control.get_ref());
+        let mut child = self.child.lock().await;
+        if timeout(STOP, child.wait()).await.is_err() {
+            tracing::warn!("the zygote does not stop; killing it");
+            // That it has ended meanwhile is as good.
+            let _ = child.kill().await;
+        }
+    }
+
     async fn fork(&self, settings: &ExecutorSettings) -> Result<Child, ExecutorError> {
         let refused = |what| move |source| ExecutorError::System { what, source };
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from);
@@ -183,7 +204,7 @@ impl Process {
             stream: UnixStream::from_std(ours).map_err(refused("a socket for a child"))?,
             stdout: Output::of(out_read, settings.max_stdout_bytes).map_err(refused("a pipe for a child"))?,
             stderr: Output::of(err_read, settings.max_stderr_bytes).map_err(refused("a pipe for a child"))?,
-            ended: self.shared.end_of(pid),
+            ended: Some(self.shared.end_of(pid)),
             received: frames::FrameBuffer::default(),
             broken: None,
         })

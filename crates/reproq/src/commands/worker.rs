@@ -16,7 +16,10 @@ pub fn run(config: &Resolved) -> Result<ExitCode, Failure> {
         tracing::warn!("{warning}");
     }
     let settings = wiring::settings(config)?;
-    let ended = LocalSet::new().block_on(&wiring::runtime()?, async {
+    let runtime = wiring::runtime()?;
+    // What is left of the tasks is dropped with the set, and some of it wants a runtime even then.
+    let _entered = runtime.enter();
+    let ended = LocalSet::new().block_on(&runtime, async {
         let signals =
             Signals::listen().map_err(|error| Failure::system("signals cannot be caught", &error))?;
         let store = wiring::store(config).await?;

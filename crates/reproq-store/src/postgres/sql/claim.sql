@@ -10,7 +10,7 @@ WITH listening AS (
       FROM listening CROSS JOIN LATERAL (
         SELECT r.result_id, r.claim_key FROM task_runs r
          WHERE r.queue_name = listening.queue_name AND r.status = 'READY' AND r.gate = 0
-         ORDER BY r.claim_key, r.result_id LIMIT $2 FOR UPDATE SKIP LOCKED) AS head
+         ORDER BY r.claim_key, r.result_id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED) AS head
      ORDER BY head.claim_key, head.result_id LIMIT $2
 )
 UPDATE task_runs r SET

@@ -1,4 +1,6 @@
 -- Runs whose worker has stopped renewing. finish.sql looks at the lease again before it takes them.
+-- A row that somebody holds is left for the next look: finish.sql would wait for it, and all the others with it.
 -- $1 limit
 SELECT result_id, epoch, attempts, max_attempts, crash_count, COALESCE(leased_by, '') AS worker_id
   FROM task_runs WHERE status = 'RUNNING' AND leased_until < clock_timestamp() LIMIT $1
+   FOR NO KEY UPDATE SKIP LOCKED

@@ -1,9 +1,15 @@
 -- One statement per worker and beat: renews the leases that are a third gone, says what the worker owns and which of it
 -- somebody wants cancelled. leased_until is in no index, so this is a heap-only update.
+-- A row that somebody holds (an ending on its way, an operator's transaction) is skipped: waiting for it would let the
+-- leases of all the others run out.
 -- $1 incarnation, $2 worker id, $3 lease in seconds
-WITH renewed AS (
-    UPDATE task_runs SET leased_until = clock_timestamp() + make_interval(secs => $3)
+WITH ageing AS MATERIALIZED (
+    SELECT result_id FROM task_runs
      WHERE incarnation = $1 AND status = 'RUNNING' AND leased_until < clock_timestamp() + make_interval(secs => $3 * 2 / 3)
+       FOR NO KEY UPDATE SKIP LOCKED
+), renewed AS (
+    UPDATE task_runs r SET leased_until = clock_timestamp() + make_interval(secs => $3)
+      FROM ageing WHERE r.result_id = ageing.result_id
 ), seen AS (
     UPDATE reproq_workers SET last_seen_at = clock_timestamp() WHERE worker_id = $2 AND incarnation = $1
 )

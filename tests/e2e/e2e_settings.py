@@ -1,0 +1,11 @@
+"""The site as the workers of the e2e tests see it: one database, named by REPROQ_E2E_DATABASE."""
+
+import json
+import os
+
+SECRET_KEY = "test"
+USE_TZ = True
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "reproq_django", "testapp"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {"default": json.loads(os.environ["REPROQ_E2E_DATABASE"])}
+TASKS = {"default": {"BACKEND": "reproq_django.backend.ReproqBackend", "QUEUES": ["default", "mail"]}}

@@ -1,0 +1,166 @@
+"""A site with a database of its own, and real workers on it: processes of the built binary, killed with real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.db import connections
+
+from reproq_django.models import TaskRun
+
+ROOT = Path(__file__).parent.parent.parent
+#: The alias of the test's own database in the test process; the worker's site calls it ``default``.
+ALIAS = "e2e"
+OPEN = ("READY", "RUNNING", "WAITING")
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 30, what: str = "") -> Any:
+    """The condition's first true value. Fails after ``seconds``: long enough for a slow machine, never the expected time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        time.sleep(0.01)
+    return value
+
+
+class Site:
+    """One database with Reproq's schema, a witness file that tasks write, and the workers started on it."""
+
+    def __init__(self, database: dict[str, Any], url: str, folder: Path, binary: Path) -> None:
+        self.database, self.url, self.folder, self.binary = database, url, folder, binary
+        self.witness = folder / "witness"
+        self.workers: list[Worker] = []
+
+    @property
+    def is_postgres(self) -> bool:
+        return self.url.startswith("postgres")
+
+    def runs(self, **where: Any) -> Any:
+        """The runs, straight from the table."""
+        return TaskRun.objects.using(ALIAS).filter(**where)
+
+    def run(self, result: Any) -> TaskRun:
+        return self.runs().get(pk=result.result_id)
+
+    def ended(self, *, seconds: float = 60) -> None:
+        """Wait until nothing is left to do."""
+        until(lambda: not self.runs(status__in=OPEN).exists(), seconds=seconds, what="all runs end")
+
+    def lines(self, prefix: str = "") -> list[str]:
+        """What tasks have witnessed."""
+        if not self.witness.exists():
+            return []
+        return [line for line in self.witness.read_text().splitlines() if line.startswith(prefix)]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        return environment | {
+            "DATABASE_URL": self.url,
+            "DJANGO_SETTINGS_MODULE": "e2e_settings",
+            "REPROQ_E2E_DATABASE": json.dumps(self.database),
+            "REPROQ_PYTHON_BIN": sys.executable,
+            "REPROQ_WITNESS": str(self.witness),
+            "REPROQ_LOG": "debug",
+            "PYTHONPATH": os.pathsep.join(str(ROOT / path) for path in ("src", "tests", "tests/e2e")),
+            "ALLOWED_TASK_MODULES": "testapp,reproq_django",
+            **more,
+        }
+
+    @contextmanager
+    def worker(self, *flags: str, **environment: str) -> Iterator[Worker]:
+        """A worker that is ready for work; stopped at the end, unless the test has ended it."""
+        worker = Worker(self, flags, environment)
+        self.workers.append(worker)
+        try:
+            worker.wait_until_ready()
+            yield worker
+        finally:
+            worker.end()
+
+
+class Worker:
+    """One process of ``reproq worker``."""
+
+    def __init__(self, site: Site, flags: tuple[str, ...], environment: dict[str, str]) -> None:
+        self.log = site.folder / f"worker-{len(site.workers)}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [site.binary, "worker", "--worker-id", f"worker-{len(site.workers)}", *flags],
+                env=site.environment(**environment),
+                cwd=site.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_until_ready(self) -> None:
+        until(
+            lambda: "worker started" in self.said or self.process.poll() is not None,
+            seconds=60,
+            what="the worker starts",
+        )
+        assert self.process.poll() is None, self.said
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def exit_code(self, *, seconds: float = 40) -> int:
+        return self.process.wait(seconds)
+
+    def family(self) -> set[int]:
+        """Every process below the worker."""
+        parents: dict[int, int] = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except OSError:  # ended while we looked
+                continue
+            if fields[0] != "Z":
+                parents[int(stat.parent.name)] = int(fields[1])
+        found, grew = {self.process.pid}, True
+        while grew:
+            grew = bool(new := {pid for pid, parent in parents.items() if parent in found} - found)
+            found |= new
+        return found - {self.process.pid}
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.signal(signal.SIGCONT)
+            self.signal(signal.SIGTERM)
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"the worker did not stop:\n{self.said[-4000:]}") from None
+
+
+def alive(pids: set[int]) -> set[int]:
+    """Those that still exist, zombies aside."""
+    living = set()
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if state != "Z":
+            living.add(pid)
+    return living
+
+
+def forget_connection() -> None:
+    """Close the test's own connection to its database."""
+    connections[ALIAS].close()
