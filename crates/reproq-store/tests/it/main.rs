@@ -1,0 +1,15 @@
+//! What every store must do, proven on both databases. One suite: a test that holds for one engine only says why.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test they are assertions")]
+
+mod claim;
+mod database;
+mod dedupe;
+mod due;
+mod finish;
+mod keyed;
+mod lease;
+mod race;
+mod registry;
+mod sequences;
+mod statements;
