@@ -1,4 +1,4 @@
-"""A site with a database of its own, and real workers on it: processes of the built binary, killed with real signals."""
+"""A site with a database of its own, and real workers on it: processes of the built binary, real signals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPEN = ("READY", "RUNNING", "WAITING")
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 30, what: str = "") -> Any:
-    """The condition's first true value. Fails after ``seconds``: long enough for a slow machine, never the expected time."""
+    """The condition's first true value. ``seconds`` is what a slow machine may take."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"

@@ -1,4 +1,4 @@
-"""However a task ends, its run ends too, says why, and the next task runs: in warm children and in one process each."""
+"""However a task ends, its run ends too, says why, and the next task runs, in both modes."""
 
 import pytest
 from django.tasks import TaskResultStatus

@@ -7,6 +7,7 @@ import time
 import pytest
 from django.db import OperationalError, connections
 from harness import ALIAS, Site, alive, forget_connection, until
+from tools.postgres import PostgresCluster
 
 from testapp import tasks
 
@@ -95,9 +96,9 @@ def test_the_third_signal_does_not_wait(site: Site) -> None:
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)
 def test_work_goes_on_within_two_seconds_of_a_database_restart(
-    site: Site, request: pytest.FixtureRequest
+    site: Site, durable_cluster: PostgresCluster
 ) -> None:
-    cluster = request.getfixturevalue("durable_cluster")
+    cluster = durable_cluster
     with site.worker():
         tasks.mark.enqueue(1).wait(timeout=30, poll_interval=0.02)
         cluster.stop(immediate=True)
@@ -114,9 +115,9 @@ def test_work_goes_on_within_two_seconds_of_a_database_restart(
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)
 def test_what_ends_while_the_database_is_away_is_recorded_when_it_is_back(
-    site: Site, request: pytest.FixtureRequest
+    site: Site, durable_cluster: PostgresCluster
 ) -> None:
-    cluster = request.getfixturevalue("durable_cluster")
+    cluster = durable_cluster
     result = tasks.sleep_and_mark.enqueue(1, 1)
     with site.worker():
         until(lambda: site.lines("start"), what="the task starts")
