@@ -33,6 +33,7 @@ def project(tmp_path, monkeypatch, settings):
         "REPROQ_WORKER_BIN",
         "REPROQ_CONFIG",
         "DATABASE_URL",
+        "REPROQ_DATABASE_URL",
         "QUEUE_NAMES",
         "ALLOWED_TASK_MODULES",
         "REPROQ_RELEASE_URL",

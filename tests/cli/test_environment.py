@@ -84,7 +84,7 @@ def test_the_worker_is_started_with_the_site(worker):
     started = worker("worker", "--concurrency", "3", "--executor-mode=process")
     assert started["arguments"] == ["worker", "--concurrency", "3", "--executor-mode=process"]
     found = started["environment"]
-    assert found["DATABASE_URL"] == environment.database_url("default")
+    assert found["REPROQ_DATABASE_URL"] == environment.database_url("default")
     assert found["REPROQ_DB_ALIAS"] == "default"
     assert found["DJANGO_SETTINGS_MODULE"] == "settings"
     assert found["REPROQ_PYTHON_BIN"]
@@ -108,16 +108,16 @@ def test_what_the_operator_said_stands(worker, monkeypatch, project):
     (project / "reproq.yaml").write_text("worker:\n  queues: [mail]\n  # dsn: none\n")
     found = worker("worker")["environment"]
     assert "QUEUE_NAMES" not in found
-    assert "DATABASE_URL" in found
+    assert "REPROQ_DATABASE_URL" in found
     (project / "other.toml").write_text('dsn = "sqlite:///x.db"\n')
-    assert "DATABASE_URL" not in worker("worker", "--config", "other.toml")["environment"]
+    assert "REPROQ_DATABASE_URL" not in worker("worker", "--config", "other.toml")["environment"]
 
 
 def test_another_database_has_its_own_queues(worker, settings):
     settings.REPROQ_QUEUE_DATABASES = {"reports-*": "postgres"}
     found = worker("worker", "--database", "postgres")["environment"]
     assert found["REPROQ_DB_ALIAS"] == "postgres"
-    assert found["DATABASE_URL"].startswith("postgres://")
+    assert found["REPROQ_DATABASE_URL"].startswith("postgres://")
     assert found["QUEUE_NAMES"] == "reports-eu,reports-us"
     assert worker("worker")["environment"]["QUEUE_NAMES"] == "default,mail"
 
@@ -125,13 +125,13 @@ def test_another_database_has_its_own_queues(worker, settings):
 def test_a_database_url_of_the_environment(monkeypatch):
     monkeypatch.setattr(environment, "database_url", lambda alias: "postgres://pooler/shop")
     monkeypatch.setenv("DATABASE_URL", "postgres://direct/shop")
-    assert environment.worker_environment("default", [])["DATABASE_URL"] == "postgres://direct/shop"
+    assert environment.worker_environment("default", [])["REPROQ_DATABASE_URL"] == "postgres://direct/shop"
     monkeypatch.setenv("DATABASE_URL", "sqlite:///db.sqlite3")
     found = environment.worker_environment("default", [])
-    assert found["DATABASE_URL"] == "postgres://pooler/shop"
-    assert found["REPROQ_SITE_DATABASE_URL"] == "sqlite:///db.sqlite3", (
-        "for the site, which may read it its own way"
-    )
+    assert found["REPROQ_DATABASE_URL"] == "postgres://pooler/shop"
+    assert found["DATABASE_URL"] == "sqlite:///db.sqlite3", "for the site, which may read it its own way"
+    monkeypatch.setenv("REPROQ_DATABASE_URL", "postgres://other/shop")
+    assert environment.worker_environment("default", [])["REPROQ_DATABASE_URL"] == "postgres://other/shop"
 
 
 def test_the_deprecated_flag(worker):

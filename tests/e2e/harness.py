@@ -64,7 +64,7 @@ class Site:
     def environment(self, **more: str) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         return environment | {
-            "DATABASE_URL": self.url,
+            "REPROQ_DATABASE_URL": self.url,
             "DJANGO_SETTINGS_MODULE": "e2e_settings",
             "REPROQ_E2E_DATABASE": json.dumps(self.database),
             "REPROQ_PYTHON_BIN": sys.executable,

@@ -131,14 +131,6 @@ def test_settings_of_the_flag_before_the_spec_before_the_environment(one_shot, s
     assert one_shot(wrong, "--settings", "sample.settings").envelope["ok"]
 
 
-def test_the_site_finds_its_own_database_url_again(one_shot, spec):
-    one_shot.environment |= {
-        "DATABASE_URL": "postgres://the/workers",
-        "REPROQ_SITE_DATABASE_URL": "sqlite:///site",
-    }
-    assert one_shot(spec("variable", "DATABASE_URL")).envelope == {"ok": True, "return": "sqlite:///site"}
-
-
 def test_task_path_of_the_flag(one_shot, spec):
     assert one_shot(spec("fails"), "--task-path", "sample.tasks.echo").envelope["ok"]
 

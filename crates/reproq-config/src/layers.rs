@@ -86,9 +86,10 @@ impl Sources<'_> {
             Some((self.flags.get(flag)?.clone(), Origin::Flag(flag)))
         };
         let env = || {
-            let name = spec.env?;
-            Some((Raw::Text((self.env)(name)?), Origin::Env(name)))
-                .filter(|(raw, _)| !raw.is_empty(&spec.kind))
+            spec.envs().find_map(|name| {
+                let raw = Raw::Text((self.env)(name)?);
+                (!raw.is_empty(&spec.kind)).then_some((raw, Origin::Env(name)))
+            })
         };
         let file = || spec.keys().find_map(|key| self.file.get(key).cloned());
         let default = || Some((Raw::Text(spec.default?.to_owned()), Origin::Default));

@@ -17,6 +17,8 @@ pub struct OptionSpec {
     pub flag: Option<&'static str>,
     /// The environment variable.
     pub env: Option<&'static str>,
+    /// Another environment variable, which wins over `env`.
+    pub stronger_env: Option<&'static str>,
     /// What values it takes.
     pub kind: Kind,
     /// The default, written as a user would write it. `None`: unset, or computed at start.
@@ -98,6 +100,11 @@ impl OptionSpec {
     /// The key paths in the file that set this option, strongest first.
     pub fn keys(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.stronger_key.into_iter().chain(self.in_file.then_some(self.name))
+    }
+
+    /// The environment variables that set this option, strongest first.
+    pub fn envs(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.stronger_env.into_iter().chain(self.env)
     }
 
     /// Whether the part it belongs to exists, so that its value has an effect.

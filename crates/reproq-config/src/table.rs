@@ -19,7 +19,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         .flag("config").env("REPROQ_CONFIG").not_in_file()
         .when_unset("the first of reproq.yaml, reproq.yml, reproq.toml and their dotted forms"),
     option("dsn", Part::Database, Kind::Dsn, "Database: postgresql://..., sqlite:///path or a path")
-        .flag("dsn").env("DATABASE_URL").stronger_key("worker.dsn").secret()
+        .flag("dsn").env("DATABASE_URL").stronger_env("REPROQ_DATABASE_URL").stronger_key("worker.dsn").secret()
         .when_unset("required"),
     option("database.alias", Part::Database, Kind::Text, "Alias of this database in the site's DATABASES")
         .env("REPROQ_DB_ALIAS").not_in_file().default("default"),
@@ -124,6 +124,7 @@ const fn option(name: &'static str, part: Part, kind: Kind, help: &'static str) 
         stronger_key: None,
         flag: None,
         env: None,
+        stronger_env: None,
         default: None,
         when_unset: None,
         secret: false,
@@ -153,6 +154,10 @@ impl OptionSpec {
     }
     const fn env(mut self, env: &'static str) -> Self {
         self.env = Some(env);
+        self
+    }
+    const fn stronger_env(mut self, env: &'static str) -> Self {
+        self.stronger_env = Some(env);
         self
     }
     const fn stronger_key(mut self, key: &'static str) -> Self {

@@ -25,7 +25,6 @@ from django.tasks.exceptions import InvalidTaskBackend
 
 from reproq_django.backend import ReproqBackend
 from reproq_django.db import default_alias, queue_alias
-from reproq_django.execution.site import SITE_URL_VARIABLE
 
 CONFIG_NAMES = ("reproq.yaml", "reproq.yml", "reproq.toml", ".reproq.yaml", ".reproq.yml", ".reproq.toml")
 #: What libpq and the binary both understand; Django's other OPTIONS concern Django alone.
@@ -40,11 +39,9 @@ def worker_environment(alias: str, arguments: Sequence[str]) -> dict[str, str]:
     """
     environment = dict(os.environ)
     config = _config_text(arguments)
-    if not _said("dsn", arguments, "", config):
-        environment["DATABASE_URL"] = _chosen_url(alias)
-        # Many sites build DATABASES from this variable, so the processes that load the site have to find
-        # theirs again.
-        environment[SITE_URL_VARIABLE] = os.environ.get("DATABASE_URL", "")
+    if not _said("dsn", arguments, "REPROQ_DATABASE_URL", config):
+        # Not DATABASE_URL: many sites build DATABASES from it, and the worker hands it down to them untouched.
+        environment["REPROQ_DATABASE_URL"] = _chosen_url(alias)
     environment["REPROQ_DB_ALIAS"] = alias
     environment["DJANGO_SETTINGS_MODULE"] = (
         os.environ.get("DJANGO_SETTINGS_MODULE") or settings.SETTINGS_MODULE

@@ -17,10 +17,6 @@ from reproq_django.errors import TaskNotAllowed
 
 ALLOWED_VARIABLE = "ALLOWED_TASK_MODULES"
 SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
-URL_VARIABLE = "DATABASE_URL"
-#: The site's own DATABASE_URL, kept by ``manage.py reproq worker`` while the worker uses the name for its
-#: address.
-SITE_URL_VARIABLE = "REPROQ_SITE_DATABASE_URL"
 EVERYTHING = "*"
 
 #: Modules that the site had imported when ``load`` ended; what ``*`` allows.
@@ -37,8 +33,6 @@ def load(settings_module: str | None = None) -> None:
         Whatever the site raises while it is imported.
     """
     global _imported_by_site
-    if site_url := os.environ.pop(SITE_URL_VARIABLE, ""):
-        os.environ[URL_VARIABLE] = site_url
     if settings_module:
         os.environ[SETTINGS_VARIABLE] = settings_module
     # ``manage.py`` has the working directory on the path; a process started with ``-m`` has it too, a frozen

@@ -62,6 +62,8 @@ fn the_database_is_named_by_flag_then_env_then_worker_section_then_top() {
     assert_eq!(site.host(), "section");
     let site = site.env("DATABASE_URL", "postgres://env");
     assert_eq!(site.host(), "env");
+    let site = site.env("REPROQ_DATABASE_URL", "postgres://site");
+    assert_eq!(site.host(), "site");
     let site = site.flag("dsn", "postgres://flag");
     assert_eq!(site.host(), "flag");
 }

@@ -105,7 +105,7 @@ impl OneShot {
             ])
             .env("REPROQ_DB_ALIAS", &self.settings.db_alias)
             .env("ALLOWED_TASK_MODULES", &self.settings.allowed_modules)
-            .env_remove("DATABASE_URL");
+            .env_remove("REPROQ_DATABASE_URL");
         if self.settings.payload_in_file {
             let file = payload_file(&self.result_id, self.attempt, &self.spec)?;
             command.arg("--payload-file").arg(&self.payload_file.insert(file).0).stdin(Stdio::null());

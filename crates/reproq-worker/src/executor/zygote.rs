@@ -102,7 +102,7 @@ impl Process {
             .args(["-m", &settings.module, "--serve", &theirs.as_raw_fd().to_string()])
             .env("REPROQ_DB_ALIAS", &settings.db_alias)
             .env("ALLOWED_TASK_MODULES", &settings.allowed_modules)
-            .env_remove("DATABASE_URL")
+            .env_remove("REPROQ_DATABASE_URL")
             .stdin(Stdio::null())
             .stdout(Stdio::from(both))
             .stderr(Stdio::from(write_end))
