@@ -80,7 +80,12 @@ impl Database {
         let name = format!("reproq_test_{}", Uuid::new_v4().simple());
         let mut admin =
             PgConnection::connect(&server).await.expect("the server that REPROQ_TEST_DATABASE_URL names");
-        raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.unwrap();
+        // Durability is not what these tests are about: no commit waits for the disk.
+        for sql in
+            [format!("CREATE DATABASE {name}"), format!("ALTER DATABASE {name} SET synchronous_commit = off")]
+        {
+            raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
+        }
         let mut url = Url::parse(&server).unwrap();
         url.set_path(&name);
         let side = PgConnection::connect(url.as_str()).await.unwrap();
@@ -244,7 +249,6 @@ impl Drop for Database {
 }
 
 async fn open_sqlite(path: &Path) -> SqliteConnection {
-    // Durability is not what these tests are about.
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)

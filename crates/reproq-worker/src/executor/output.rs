@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -20,13 +20,15 @@ struct Kept {
     bytes: VecDeque<u8>,
     limit: usize,
     dropped: u64,
+    /// Whether somebody at a terminal watches.
+    echo: bool,
 }
 
 impl Output {
-    /// Starts reading.
-    pub(super) fn of(pipe: OwnedFd, limit: usize) -> std::io::Result<Self> {
+    /// Starts reading. With `echo`, what is read also goes to the worker's standard error.
+    pub(super) fn of(pipe: OwnedFd, limit: usize, echo: bool) -> std::io::Result<Self> {
         let pipe = Rc::new(Receiver::from_owned_fd(pipe)?);
-        let kept = Rc::new(RefCell::new(Kept { bytes: VecDeque::new(), limit, dropped: 0 }));
+        let kept = Rc::new(RefCell::new(Kept { bytes: VecDeque::new(), limit, dropped: 0, echo }));
         let (source, sink) = (Rc::clone(&pipe), Rc::clone(&kept));
         let reader = tokio::task::spawn_local(async move {
             while source.readable().await.is_ok() {
@@ -40,7 +42,7 @@ impl Output {
 
     /// A stream that does not exist.
     pub(super) fn nothing() -> Self {
-        let kept = Rc::new(RefCell::new(Kept { bytes: VecDeque::new(), limit: 0, dropped: 0 }));
+        let kept = Rc::new(RefCell::new(Kept { bytes: VecDeque::new(), limit: 0, dropped: 0, echo: false }));
         Self { kept, pipe: None, reader: None }
     }
 
@@ -103,6 +105,10 @@ fn read_ready(pipe: &Receiver, kept: &RefCell<Kept>) -> bool {
 
 impl Kept {
     fn add(&mut self, bytes: &[u8]) {
+        if self.echo {
+            // Nobody at the terminal any more is no reason to stop.
+            let _ = std::io::stderr().write_all(bytes);
+        }
         self.bytes.extend(bytes);
         let surplus = self.bytes.len().saturating_sub(self.limit);
         self.bytes.drain(..surplus);
@@ -116,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_end_is_kept_and_the_rest_is_counted() {
-        let mut kept = Kept { bytes: VecDeque::new(), limit: 4, dropped: 0 };
+        let mut kept = Kept { bytes: VecDeque::new(), limit: 4, dropped: 0, echo: false };
         kept.add(b"abc");
         kept.add(b"defg");
         assert_eq!(kept.bytes.iter().copied().collect::<Vec<u8>>(), b"defg");

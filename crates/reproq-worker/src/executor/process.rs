@@ -68,7 +68,8 @@ impl OneShot {
         command.stdout(Stdio::piped()).stderr(Stdio::from(err_write));
         let spawned = command.spawn();
         drop(command);
-        let stderr = &*self.stderr.insert(Output::of(err_read, self.settings.max_stderr_bytes)?);
+        let stderr =
+            &*self.stderr.insert(Output::of(err_read, self.settings.max_stderr_bytes, self.settings.echo)?);
         let child = self.child.insert(spawned?);
         if let Some(mut stdin) = child.stdin.take() {
             let spec = std::mem::take(&mut self.spec);

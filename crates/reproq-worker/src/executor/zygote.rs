@@ -113,7 +113,7 @@ impl Process {
             source,
         })?;
         drop((command, theirs));
-        let output = Output::of(read_end, 64 * 1024).map_err(refused("the zygote's output"))?;
+        let output = Output::of(read_end, 64 * 1024, false).map_err(refused("the zygote's output"))?;
         let control = Rc::new(unix::watch(ours).map_err(refused("the zygote's socket"))?);
         let mut process = Self {
             control,
@@ -202,8 +202,10 @@ impl Process {
         Ok(Child {
             pid,
             stream: UnixStream::from_std(ours).map_err(refused("a socket for a child"))?,
-            stdout: Output::of(out_read, settings.max_stdout_bytes).map_err(refused("a pipe for a child"))?,
-            stderr: Output::of(err_read, settings.max_stderr_bytes).map_err(refused("a pipe for a child"))?,
+            stdout: Output::of(out_read, settings.max_stdout_bytes, settings.echo)
+                .map_err(refused("a pipe for a child"))?,
+            stderr: Output::of(err_read, settings.max_stderr_bytes, settings.echo)
+                .map_err(refused("a pipe for a child"))?,
             ended: Some(self.shared.end_of(pid)),
             received: frames::FrameBuffer::default(),
             broken: None,
