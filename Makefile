@@ -49,7 +49,7 @@ wheel: ## build the wheel with the release binary into dist/
 
 bench: ## measure drain rate and latency on both databases, pool and process mode
 	$(RUN) cargo build --quiet --release --package reproq
-	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python bench/run.py $(ARGS)
+	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench $(ARGS)
 
 clean: ## remove what was built and fetched here
 	rm -rf target dist .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

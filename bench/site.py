@@ -1,0 +1,151 @@
+"""A site with an empty database of its own, and the worker that is started on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.db import connections
+from django.test import override_settings
+
+from bench.machine import ROOT, below, processes
+from bench.server import Server
+from reproq_django.models import TaskRun
+from reproq_django.schema import apply_schema
+
+#: The alias of the site's database in this process; the worker's site calls it ``default``.
+ALIAS = "bench"
+START_SECONDS = 60
+STOP_SECONDS = 40
+
+
+class BenchError(Exception):
+    """Something did not work; there is nothing to measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How the worker runs tasks."""
+
+    executor: str
+    """``pool`` or ``process``."""
+    concurrency: int
+
+    def __str__(self) -> str:
+        return f"{self.executor}, {self.concurrency}"
+
+
+class Site:
+    """What a measurement works with."""
+
+    def __init__(self, server: Server, mode: Mode, url: str, folder: Path) -> None:
+        self.server, self.mode, self.url, self.folder = server, mode, url, folder
+
+    def runs(self, **where: Any) -> Any:
+        """The runs, straight from the table."""
+        return TaskRun.objects.using(ALIAS).filter(**where)
+
+    @contextmanager
+    def worker(self) -> Iterator[Worker]:
+        """A worker that is ready for work; stopped at the end."""
+        worker = Worker(self)
+        try:
+            worker.wait_until_ready()
+            yield worker
+        finally:
+            worker.stop()
+
+
+@contextmanager
+def new_site(server: Server, mode: Mode, folder: Path) -> Iterator[Site]:
+    """A site with an empty queue; its folder must exist and be its own."""
+    database, url = server.new_database()
+    os.environ["REPROQ_BENCH_DATABASE"] = json.dumps(database)
+    connections.databases[ALIAS] = connections.configure_settings({"default": dict(database)})["default"]
+    try:
+        with override_settings(REPROQ_DEFAULT_DB_ALIAS=ALIAS):
+            apply_schema(connections[ALIAS])
+            yield Site(server, mode, url, folder)
+    finally:
+        connections[ALIAS].close()
+        del connections[ALIAS]
+        del connections.databases[ALIAS]
+
+
+class Worker:
+    """One process of ``reproq worker``, with its defaults but for what the mode says."""
+
+    def __init__(self, site: Site) -> None:
+        self._log = site.folder / "worker.log"
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PYTHONDONTWRITEBYTECODE", "REPROQ_LOG", "RUST_LOG")
+        } | {
+            "DATABASE_URL": site.url,
+            "DJANGO_SETTINGS_MODULE": "bench.site_settings",
+            "REPROQ_PYTHON_BIN": sys.executable,
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+            "ALLOWED_TASK_MODULES": "bench.tasks",
+        }
+        flags = ["--executor-mode", site.mode.executor, "--concurrency", str(site.mode.concurrency)]
+        self.spawned_at = time.time()
+        self.ready_at = 0.0
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [os.environ["REPROQ_WORKER_BIN"], "worker", *flags],
+                env=environment,
+                cwd=site.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_until_ready(self) -> None:
+        started = until(
+            lambda: b"worker started" in self._log.read_bytes() or self._process.poll() is not None,
+            seconds=START_SECONDS,
+            pause=0.002,
+        )
+        if not started or self._process.poll() is not None:
+            raise BenchError(f"the worker did not start:\n{self._said()}")
+        self.ready_at = time.time()
+
+    def children(self) -> set[int]:
+        """Every process below the worker."""
+        return below(self.pid, processes())
+
+    def stop(self) -> None:
+        """As a service manager would."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise BenchError(f"the worker did not stop:\n{self._said()}") from None
+
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace")[-4000:]
+
+
+def until(condition: Callable[[], Any], *, seconds: float, pause: float) -> bool:
+    """Whether the condition became true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+    return True
