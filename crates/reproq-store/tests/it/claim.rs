@@ -75,6 +75,20 @@ both! {
         }
     }
 
+    async fn runs_from_before_an_upgrade_get_a_lane(db: &Database) {
+        let (store, worker) = (db.store().await, worker("w", &["default"]));
+        let table = if db.is_postgres() { "ON task_runs" } else { "" };
+        db.execute(&format!("DROP TRIGGER reproq_task_runs_insert_lane {table}")).await;
+        let (low, high) = (db.ready().await, db.insert("priority", "5").await);
+        let keyed = db.insert("lock_key", "'k'").await;
+        let later = db.insert("run_after", &db.now(60.0)).await;
+        assert!(claim(&*store, &worker, 10).await.is_empty());
+        db.upgrade_lanes().await;
+        assert_eq!(ids(&claim(&*store, &worker, 10).await), [high, low]);
+        assert_eq!(ids(&claim_keyed(&*store, &worker, 10).await), [keyed]);
+        assert!(db.holds(later, "gate = 1").await);
+    }
+
     async fn a_run_made_ready_by_hand_gets_a_lane(db: &Database) {
         let (store, worker) = (db.store().await, worker("w", &["default"]));
         let parked = db.insert("status, priority", "'WAITING', 7").await;

@@ -101,6 +101,13 @@ impl Database {
         }
     }
 
+    /// Runs the file again that gives runs their lanes, as an upgrade does.
+    pub async fn upgrade_lanes(&self) {
+        let dialect = if self.is_postgres() { "postgres" } else { "sqlite" };
+        let path = repository().join("src/reproq_django/sql").join(dialect).join("30_lanes.sql");
+        self.execute(&std::fs::read_to_string(path).unwrap()).await;
+    }
+
     pub async fn store(&self) -> Rc<dyn Store> {
         reproq_store::connect(self.address()).await.unwrap()
     }
@@ -262,7 +269,7 @@ const fn separator(columns: &str) -> &'static str {
     if columns.is_empty() { "" } else { ", " }
 }
 
-pub fn repository() -> PathBuf {
+fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
