@@ -9,6 +9,7 @@
 mod acceptable;
 mod error;
 pub mod postgres;
+mod rows;
 mod runs;
 pub mod schema;
 pub mod sqlite;

@@ -1,14 +1,13 @@
 //! READY -> RUNNING.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
-use reproq_model::{Epoch, RunId};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{Connection as _, Row as _, query};
 
 use super::PostgresStore;
+use crate::rows::{self, claimed_run};
 use crate::{ClaimRequest, ClaimedRun, Glance, StoreError};
 
 /// How many keys one round over the keyed lane visits, shared by the queues; the next round goes on behind them.
@@ -141,7 +140,7 @@ pub(super) async fn promote_due(store: &PostgresStore, queues: &[String]) -> Res
             let row = query(include_str!("sql/promote_due.sql")).bind(queues).fetch_one(connection).await?;
             Ok(Glance {
                 promoted: u64::try_from(row.try_get::<i64, _>("promoted")?).unwrap_or_default(),
-                next_due: row.try_get::<Option<i64>, _>("next_due_us")?.map(micros),
+                next_due: row.try_get::<Option<i64>, _>("next_due_us")?.map(rows::micros),
                 keyed_waiting: row.try_get("keyed_waiting")?,
             })
         })
@@ -153,34 +152,13 @@ fn in_claim_order(statement: &'static str, mut rows: Vec<PgRow>) -> Result<Vec<C
     rows.sort_by_cached_key(|row| {
         (row.try_get::<i64, _>("claim_key").ok(), row.try_get::<i64, _>("result_id").ok())
     });
-    rows.iter().map(claimed).collect::<Result<_, _>>().map_err(|error| StoreError::of(statement, error))
+    rows.iter()
+        .map(|row| Ok(claimed_run!(row, i32, time)))
+        .collect::<Result<_, _>>()
+        .map_err(|error| StoreError::of(statement, error))
 }
 
-fn claimed(row: &PgRow) -> Result<ClaimedRun, sqlx::Error> {
-    let time = |column| row.try_get::<DateTime<Utc>, _>(column).map(|time| time.timestamp_micros());
-    Ok(ClaimedRun {
-        id: RunId(row.try_get("result_id")?),
-        epoch: Epoch(row.try_get("epoch")?),
-        attempts: row.try_get("attempts")?,
-        max_attempts: row.try_get("max_attempts")?,
-        crash_count: row.try_get("crash_count")?,
-        timeout: Duration::from_secs(
-            u64::try_from(row.try_get::<i32, _>("timeout_seconds")?).unwrap_or_default(),
-        ),
-        task_path: row.try_get("task_path")?,
-        queue_name: row.try_get("queue_name")?,
-        backend_alias: row.try_get("backend_alias")?,
-        spec: row.try_get("spec")?,
-        worker_ids: row.try_get("worker_ids")?,
-        errors: row.try_get("errors")?,
-        metadata: row.try_get("metadata")?,
-        enqueued_at: time("enqueued_at")?,
-        started_at: time("started_at")?,
-        last_attempted_at: time("last_attempted_at")?,
-        expired: row.try_get("expired")?,
-    })
-}
-
-pub(super) fn micros(count: i64) -> Duration {
-    Duration::from_micros(u64::try_from(count).unwrap_or_default())
+/// Microseconds since 1970.
+fn time(row: &PgRow, column: &str) -> Result<i64, sqlx::Error> {
+    row.try_get::<DateTime<Utc>, _>(column).map(|time| time.timestamp_micros())
 }

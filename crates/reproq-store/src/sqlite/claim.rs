@@ -1,15 +1,14 @@
 //! READY -> RUNNING.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
-use reproq_model::{Epoch, RunId};
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::chrono::NaiveDateTime;
 use sqlx::{Row as _, query};
 
 use super::SqliteStore;
 use super::link::modifier;
+use crate::rows::{self, claimed_run};
 use crate::{ClaimRequest, ClaimedRun, Glance, StoreError};
 
 /// How many keys one round over the keyed lane visits in each queue; the next round goes on behind them.
@@ -155,7 +154,10 @@ async fn take(
     rows.sort_by_cached_key(|row| {
         (row.try_get::<i64, _>("claim_key").ok(), row.try_get::<i64, _>("result_id").ok())
     });
-    rows.iter().map(claimed).collect::<Result<_, _>>().map_err(|error| StoreError::of(statement, error))
+    rows.iter()
+        .map(|row| Ok(claimed_run!(row, i64, time)))
+        .collect::<Result<_, _>>()
+        .map_err(|error| StoreError::of(statement, error))
 }
 
 pub(super) async fn promote_due(store: &SqliteStore, queues: &[String]) -> Result<Glance, StoreError> {
@@ -173,36 +175,12 @@ pub(super) async fn promote_due(store: &SqliteStore, queues: &[String]) -> Resul
             };
             Ok(Glance {
                 promoted,
-                next_due: row.try_get::<Option<i64>, _>("next_due_us")?.map(micros),
+                next_due: row.try_get::<Option<i64>, _>("next_due_us")?.map(rows::micros),
                 // What has just been promoted may have a key.
                 keyed_waiting: row.try_get::<bool, _>("keyed_waiting")? || promoted > 0,
             })
         })
         .await
-}
-
-fn claimed(row: &SqliteRow) -> Result<ClaimedRun, sqlx::Error> {
-    Ok(ClaimedRun {
-        id: RunId(row.try_get("result_id")?),
-        epoch: Epoch(row.try_get("epoch")?),
-        attempts: row.try_get("attempts")?,
-        max_attempts: row.try_get("max_attempts")?,
-        crash_count: row.try_get("crash_count")?,
-        timeout: Duration::from_secs(
-            u64::try_from(row.try_get::<i64, _>("timeout_seconds")?).unwrap_or_default(),
-        ),
-        task_path: row.try_get("task_path")?,
-        queue_name: row.try_get("queue_name")?,
-        backend_alias: row.try_get("backend_alias")?,
-        spec: row.try_get("spec")?,
-        worker_ids: row.try_get("worker_ids")?,
-        errors: row.try_get("errors")?,
-        metadata: row.try_get("metadata")?,
-        enqueued_at: time(row, "enqueued_at")?,
-        started_at: time(row, "started_at")?,
-        last_attempted_at: time(row, "last_attempted_at")?,
-        expired: row.try_get("expired")?,
-    })
 }
 
 /// Django's text form, with or without a fraction.
@@ -211,8 +189,4 @@ fn time(row: &SqliteRow, column: &str) -> Result<i64, sqlx::Error> {
     NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f")
         .map(|time| time.and_utc().timestamp_micros())
         .map_err(|error| sqlx::Error::Decode(format!("{column} holds {text:?}: {error}").into()))
-}
-
-pub(super) fn micros(count: i64) -> Duration {
-    Duration::from_micros(u64::try_from(count).unwrap_or_default())
 }

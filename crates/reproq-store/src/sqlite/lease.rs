@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use reproq_model::{Epoch, RunId};
 use sqlx::{Row as _, query};
 
 use super::SqliteStore;
 use super::link::modifier;
+use crate::rows::{expired_run, owned_run, read_all};
 use crate::{ExpiredRun, OwnedRun, Registration, StoreError};
 
 pub(super) async fn heartbeat(
@@ -15,7 +15,7 @@ pub(super) async fn heartbeat(
     lease: Duration,
 ) -> Result<Vec<OwnedRun>, StoreError> {
     let incarnation = worker.incarnation.to_string();
-    store
+    let rows = store
         .link
         .run("heartbeat", async |connection| {
             query(include_str!("sql/heartbeat.sql"))
@@ -29,37 +29,18 @@ pub(super) async fn heartbeat(
                 .bind(&incarnation)
                 .execute(&mut *connection)
                 .await?;
-            let rows = query(include_str!("sql/owned.sql")).bind(&incarnation).fetch_all(connection).await?;
-            rows.iter()
-                .map(|row| {
-                    Ok(OwnedRun {
-                        id: RunId(row.try_get("result_id")?),
-                        epoch: Epoch(row.try_get("epoch")?),
-                        cancel_requested: row.try_get("cancel_requested")?,
-                    })
-                })
-                .collect()
+            query(include_str!("sql/owned.sql")).bind(&incarnation).fetch_all(connection).await
         })
-        .await
+        .await?;
+    read_all!("heartbeat", rows, |row| owned_run!(row))
 }
 
 pub(super) async fn expired(store: &SqliteStore, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
-    store
+    let rows = store
         .link
         .run("expired", async |connection| {
-            let rows = query(include_str!("sql/expired.sql")).bind(limit).fetch_all(connection).await?;
-            rows.iter()
-                .map(|row| {
-                    Ok(ExpiredRun {
-                        id: RunId(row.try_get("result_id")?),
-                        epoch: Epoch(row.try_get("epoch")?),
-                        attempts: row.try_get("attempts")?,
-                        max_attempts: row.try_get("max_attempts")?,
-                        crash_count: row.try_get("crash_count")?,
-                        worker_id: row.try_get("worker_id")?,
-                    })
-                })
-                .collect()
+            query(include_str!("sql/expired.sql")).bind(limit).fetch_all(connection).await
         })
-        .await
+        .await?;
+    read_all!("expired", rows, |row| expired_run!(row))
 }

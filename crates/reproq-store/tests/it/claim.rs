@@ -23,6 +23,13 @@ both! {
         assert_eq!(ids(&claim(&*store, &worker, 10).await), [high, middle, low]);
     }
 
+    async fn a_priority_of_any_size_has_its_place(db: &Database) {
+        let (store, worker) = (db.store().await, worker("w", &["default"]));
+        let least = db.insert("priority", "-2147483648").await;
+        let most = db.insert("priority", "2147483647").await;
+        assert_eq!(ids(&claim(&*store, &worker, 10).await), [most, least]);
+    }
+
     async fn enough_age_outweighs_priority(db: &Database) {
         let (store, worker) = (db.store().await, worker("w", &["default"]));
         // 60 s of waiting weigh as much as one point.

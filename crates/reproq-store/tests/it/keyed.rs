@@ -28,6 +28,15 @@ both! {
         assert_eq!(ids(&claim_keyed(&*store, &worker, 10).await), [runs[1]]);
     }
 
+    async fn a_lock_and_a_limit_of_the_same_name_are_two(db: &Database) {
+        let (store, worker) = (db.store().await, worker("w", &["default"]));
+        // More of them than one round looks at behind one key.
+        db.insert_many(40, "lock_key", "'k'").await;
+        assert_eq!(claim_keyed(&*store, &worker, 1).await.len(), 1);
+        let limited = db.insert("concurrency_key, concurrency_limit", "'k', 1").await;
+        assert_eq!(ids(&claim_keyed(&*store, &worker, 10).await), [limited]);
+    }
+
     async fn every_ending_lets_go_of_the_lock(db: &Database) {
         let (store, worker) = (db.store().await, worker("w", &["default"]));
         for ending in [

@@ -34,7 +34,8 @@ pub(crate) async fn beat(store: Rc<dyn Store>, registration: Rc<Registration>, a
 }
 
 fn give_back_strangers(attempts: &Attempts, owned: &[OwnedRun], asked_at: Instant) {
-    let strangers = attempts.held.confirm(owned, asked_at, trust(attempts.settings.lease));
+    // A renewal leaves alone what has two thirds of its lease left, so no more than that is certain.
+    let strangers = attempts.held.confirm(owned, asked_at, trust(attempts.settings.lease * 2 / 3));
     if strangers.is_empty() {
         return;
     }

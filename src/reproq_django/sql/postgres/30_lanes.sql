@@ -10,7 +10,7 @@ INSERT INTO reproq_meta (key, value) VALUES ('priority_aging_seconds', '60') ON 
 CREATE OR REPLACE FUNCTION reproq_claim_key(eligible_at TIMESTAMPTZ, priority INTEGER) RETURNS BIGINT
 LANGUAGE sql STABLE AS $reproq$
     SELECT (extract(epoch FROM eligible_at) * 1000000)::bigint
-         - (priority * 1000000 * (SELECT value::numeric FROM reproq_meta WHERE key = 'priority_aging_seconds'))::bigint
+         - (priority::numeric * 1000000 * (SELECT value::numeric FROM reproq_meta WHERE key = 'priority_aging_seconds'))::bigint
 $reproq$;
 
 CREATE OR REPLACE FUNCTION reproq_open_gate(lock_key TEXT, concurrency_key TEXT, concurrency_limit INTEGER) RETURNS SMALLINT

@@ -6,9 +6,9 @@ CREATE INDEX IF NOT EXISTS reproq_task_runs_ready ON task_runs (queue_name, clai
     WHERE status = 'READY' AND gate = 0;
 -- Runs that wait for their time.
 CREATE INDEX IF NOT EXISTS reproq_task_runs_due ON task_runs (run_after) WHERE status = 'READY' AND gate = 1;
--- Keyed runs, visited key by key.
+-- Keyed runs, visited key by key; locks and limits are names of two kinds, so each has its letter in front.
 CREATE INDEX IF NOT EXISTS reproq_task_runs_keyed ON task_runs
-    (queue_name, COALESCE(NULLIF(lock_key, ''), concurrency_key), claim_key, result_id)
+    (queue_name, COALESCE('L' || NULLIF(lock_key, ''), 'C' || concurrency_key), claim_key, result_id)
     WHERE status = 'READY' AND gate = 2;
 -- A worker's own runs.
 CREATE INDEX IF NOT EXISTS reproq_task_runs_running ON task_runs (incarnation) WHERE status = 'RUNNING';

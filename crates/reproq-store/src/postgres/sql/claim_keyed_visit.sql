@@ -6,17 +6,17 @@ WITH RECURSIVE listening AS (
      WHERE NOT EXISTS (SELECT 1 FROM reproq_queue_controls c WHERE c.queue_name = q.queue_name AND c.paused)
 ), visited (queue_name, visit_key, place) AS (
     SELECT l.queue_name, (
-        SELECT COALESCE(NULLIF(r.lock_key, ''), r.concurrency_key) FROM task_runs r
+        SELECT COALESCE('L' || NULLIF(r.lock_key, ''), 'C' || r.concurrency_key) FROM task_runs r
          WHERE r.queue_name = l.queue_name AND r.status = 'READY' AND r.gate = 2
-           AND COALESCE(NULLIF(r.lock_key, ''), r.concurrency_key) > l.after_key
-         ORDER BY COALESCE(NULLIF(r.lock_key, ''), r.concurrency_key) LIMIT 1), 1::bigint
+           AND COALESCE('L' || NULLIF(r.lock_key, ''), 'C' || r.concurrency_key) > l.after_key
+         ORDER BY COALESCE('L' || NULLIF(r.lock_key, ''), 'C' || r.concurrency_key) LIMIT 1), 1::bigint
       FROM listening l
     UNION ALL
     SELECT v.queue_name, (
-        SELECT COALESCE(NULLIF(r.lock_key, ''), r.concurrency_key) FROM task_runs r
+        SELECT COALESCE('L' || NULLIF(r.lock_key, ''), 'C' || r.concurrency_key) FROM task_runs r
          WHERE r.queue_name = v.queue_name AND r.status = 'READY' AND r.gate = 2
-           AND COALESCE(NULLIF(r.lock_key, ''), r.concurrency_key) > v.visit_key
-         ORDER BY COALESCE(NULLIF(r.lock_key, ''), r.concurrency_key) LIMIT 1), v.place + 1
+           AND COALESCE('L' || NULLIF(r.lock_key, ''), 'C' || r.concurrency_key) > v.visit_key
+         ORDER BY COALESCE('L' || NULLIF(r.lock_key, ''), 'C' || r.concurrency_key) LIMIT 1), v.place + 1
       FROM visited v WHERE v.visit_key IS NOT NULL AND v.place < $3
 )
 SELECT v.queue_name, v.visit_key, v.place, head.result_id, head.lock_key, head.concurrency_key
@@ -25,6 +25,6 @@ SELECT v.queue_name, v.visit_key, v.place, head.result_id, head.lock_key, head.c
            CASE WHEN r.concurrency_limit > 0 THEN NULLIF(r.concurrency_key, '') END AS concurrency_key
       FROM task_runs r
      WHERE r.queue_name = v.queue_name AND r.status = 'READY' AND r.gate = 2
-       AND COALESCE(NULLIF(r.lock_key, ''), r.concurrency_key) = v.visit_key
+       AND COALESCE('L' || NULLIF(r.lock_key, ''), 'C' || r.concurrency_key) = v.visit_key
      ORDER BY r.claim_key, r.result_id LIMIT $4) AS head
  WHERE v.visit_key IS NOT NULL

@@ -2,13 +2,13 @@
 -- lane's index. claim_keyed.sql looks again.
 -- ?1 queue, ?2 the key after which to go on, ?3 how many keys to visit
 WITH RECURSIVE visited (visit_key, place) AS (
-    SELECT (SELECT COALESCE(NULLIF(lock_key, ''), concurrency_key) FROM task_runs
-             WHERE queue_name = ?1 AND status = 'READY' AND gate = 2 AND COALESCE(NULLIF(lock_key, ''), concurrency_key) > ?2
-             ORDER BY COALESCE(NULLIF(lock_key, ''), concurrency_key) LIMIT 1), 1
+    SELECT (SELECT COALESCE('L' || NULLIF(lock_key, ''), 'C' || concurrency_key) FROM task_runs
+             WHERE queue_name = ?1 AND status = 'READY' AND gate = 2 AND COALESCE('L' || NULLIF(lock_key, ''), 'C' || concurrency_key) > ?2
+             ORDER BY COALESCE('L' || NULLIF(lock_key, ''), 'C' || concurrency_key) LIMIT 1), 1
     UNION ALL
-    SELECT (SELECT COALESCE(NULLIF(lock_key, ''), concurrency_key) FROM task_runs
-             WHERE queue_name = ?1 AND status = 'READY' AND gate = 2 AND COALESCE(NULLIF(lock_key, ''), concurrency_key) > v.visit_key
-             ORDER BY COALESCE(NULLIF(lock_key, ''), concurrency_key) LIMIT 1), v.place + 1
+    SELECT (SELECT COALESCE('L' || NULLIF(lock_key, ''), 'C' || concurrency_key) FROM task_runs
+             WHERE queue_name = ?1 AND status = 'READY' AND gate = 2 AND COALESCE('L' || NULLIF(lock_key, ''), 'C' || concurrency_key) > v.visit_key
+             ORDER BY COALESCE('L' || NULLIF(lock_key, ''), 'C' || concurrency_key) LIMIT 1), v.place + 1
       FROM visited v WHERE v.visit_key IS NOT NULL AND v.place < ?3
 )
 SELECT v.visit_key, v.place, r.result_id, r.claim_key,
@@ -20,6 +20,6 @@ SELECT v.visit_key, v.place, r.result_id, r.claim_key,
              WHERE x.concurrency_key = r.concurrency_key AND x.concurrency_key <> '' AND x.slot_no > 0 AND x.status = 'RUNNING')) AS free
   FROM visited v JOIN task_runs r ON r.result_id = (
     SELECT h.result_id FROM task_runs h
-     WHERE h.queue_name = ?1 AND h.status = 'READY' AND h.gate = 2 AND COALESCE(NULLIF(h.lock_key, ''), h.concurrency_key) = v.visit_key
+     WHERE h.queue_name = ?1 AND h.status = 'READY' AND h.gate = 2 AND COALESCE('L' || NULLIF(h.lock_key, ''), 'C' || h.concurrency_key) = v.visit_key
      ORDER BY h.claim_key, h.result_id LIMIT 1)
  WHERE NOT EXISTS (SELECT 1 FROM reproq_queue_controls c WHERE c.queue_name = ?1 AND c.paused)

@@ -1,0 +1,99 @@
+//! Rows as values. The columns have the same names in both engines and different types underneath, so these are macros:
+//! each engine reads with its own row type.
+
+use std::time::Duration;
+
+/// A span that the database counts in microseconds; one in the past is none.
+pub(crate) fn micros(count: i64) -> Duration {
+    Duration::from_micros(u64::try_from(count).unwrap_or_default())
+}
+
+/// Reads all rows of `$statement` with `$read`, a closure that may use `?`.
+macro_rules! read_all {
+    ($statement:literal, $rows:expr, |$row:ident| $read:expr) => {
+        $rows
+            .iter()
+            .map(|$row| Ok($read))
+            .collect::<Result<Vec<_>, sqlx::Error>>()
+            .map_err(|error| crate::StoreError::of($statement, error))
+    };
+}
+
+macro_rules! owned_run {
+    ($row:expr) => {
+        crate::OwnedRun {
+            id: reproq_model::RunId($row.try_get("result_id")?),
+            epoch: reproq_model::Epoch($row.try_get("epoch")?),
+            cancel_requested: $row.try_get("cancel_requested")?,
+        }
+    };
+}
+
+macro_rules! expired_run {
+    ($row:expr) => {
+        crate::ExpiredRun {
+            id: reproq_model::RunId($row.try_get("result_id")?),
+            epoch: reproq_model::Epoch($row.try_get("epoch")?),
+            attempts: $row.try_get("attempts")?,
+            max_attempts: $row.try_get("max_attempts")?,
+            crash_count: $row.try_get("crash_count")?,
+            worker_id: $row.try_get("worker_id")?,
+        }
+    };
+}
+
+macro_rules! queue_depth {
+    ($row:expr) => {
+        crate::QueueDepth {
+            queue_name: $row.try_get("queue_name")?,
+            status: $row
+                .try_get::<String, _>("status")?
+                .parse()
+                .map_err(|error: reproq_model::status::UnknownStatus| sqlx::Error::Decode(Box::new(error)))?,
+            count: $row.try_get("runs")?,
+            oldest_age: $row.try_get::<Option<i64>, _>("oldest_us")?.map(crate::rows::micros),
+        }
+    };
+}
+
+macro_rules! worker_seen {
+    ($row:expr) => {
+        crate::WorkerSeen {
+            worker_id: $row.try_get("worker_id")?,
+            hostname: $row.try_get("hostname")?,
+            concurrency: $row.try_get("concurrency")?,
+            queues: $row.try_get("queues")?,
+            version: $row.try_get("version")?,
+            silent_for: crate::rows::micros($row.try_get("silent_us")?),
+        }
+    };
+}
+
+/// `$timeout` is the type of `timeout_seconds`, `$time` turns a column into microseconds since 1970.
+macro_rules! claimed_run {
+    ($row:expr, $timeout:ty, $time:expr) => {
+        crate::ClaimedRun {
+            id: reproq_model::RunId($row.try_get("result_id")?),
+            epoch: reproq_model::Epoch($row.try_get("epoch")?),
+            attempts: $row.try_get("attempts")?,
+            max_attempts: $row.try_get("max_attempts")?,
+            crash_count: $row.try_get("crash_count")?,
+            timeout: std::time::Duration::from_secs(
+                u64::try_from($row.try_get::<$timeout, _>("timeout_seconds")?).unwrap_or_default(),
+            ),
+            task_path: $row.try_get("task_path")?,
+            queue_name: $row.try_get("queue_name")?,
+            backend_alias: $row.try_get("backend_alias")?,
+            spec: $row.try_get("spec")?,
+            worker_ids: $row.try_get("worker_ids")?,
+            errors: $row.try_get("errors")?,
+            metadata: $row.try_get("metadata")?,
+            enqueued_at: $time($row, "enqueued_at")?,
+            started_at: $time($row, "started_at")?,
+            last_attempted_at: $time($row, "last_attempted_at")?,
+            expired: $row.try_get("expired")?,
+        }
+    };
+}
+
+pub(crate) use {claimed_run, expired_run, owned_run, queue_depth, read_all, worker_seen};
