@@ -54,6 +54,23 @@ mod tests {
     }
 
     #[test]
+    fn every_vector_of_the_contract_survives_and_hashes_as_agreed() {
+        #[derive(Deserialize)]
+        struct Vector {
+            name: String,
+            canonical: String,
+            sha256: String,
+        }
+        let vectors: Vec<Vector> =
+            serde_json::from_str(include_str!("../../../contracts/spec_vectors.json")).unwrap();
+        assert!(vectors.len() > 20);
+        for Vector { name, canonical: text, sha256 } in vectors {
+            assert_eq!(canonical(&text).unwrap(), text, "{name}");
+            assert_eq!(hash(&text), sha256, "{name}");
+        }
+    }
+
+    #[test]
     fn keys_are_sorted_and_numbers_keep_their_spelling() {
         let text = r#"{ "é": 1e+20, "b": [1.0, -0.0, 123456789012345678901234567890, 5e-324], "a": "\u017elu\u0165 \u0007" }"#;
         assert_eq!(
