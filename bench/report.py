@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
-from bench.measure import Sample
+from bench.measure import GAP_SECONDS, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def as_text(outcome: Outcome) -> str:
         _facts(outcome.machine | outcome.plan),
         "\nDrain of no-ops, worker started on the backlog; median (min-max) of the repetitions",
         _table(found, DRAIN),
-        "\nSingle enqueues on an idle worker, ms; before the call of enqueue() to the task's first line",
+        f"\nSingle enqueues on an idle worker, {_gaps()} apart, ms; before enqueue() to the task's first line",
         _table(found, LATENCY),
         "\nCPU per drained task, ms (user + system); others = the machine's foreign load meanwhile",
         _table(found, CPU),
@@ -222,6 +222,10 @@ def _ratios(found: dict[Key, dict[str, Any]]) -> list[str]:
 def _facts(facts: dict[str, Any]) -> str:
     width = max(map(len, facts))
     return "\n".join(f"{name.replace('_', ' '):{width}}  {value}" for name, value in facts.items())
+
+
+def _gaps() -> str:
+    return "-".join(f"{seconds * 1000:.0f}" for seconds in GAP_SECONDS) + " ms"
 
 
 def _verdict(outcome: Outcome) -> str:
