@@ -114,7 +114,7 @@ def as_text(outcome: Outcome) -> str:
         _facts(outcome.machine | outcome.plan),
         "\nDrain of no-ops, worker started on the backlog; median (min-max) of the repetitions",
         _table(found, DRAIN),
-        f"\nSingle enqueues on an idle worker, {_gaps()} apart, ms; before enqueue() to the task's first line",
+        f"\nSingle enqueues on an idle worker, {_gaps()} apart; ms from enqueue() to the task's own code",
         _table(found, LATENCY),
         "\nCPU per drained task, ms (user + system); others = the machine's foreign load meanwhile",
         _table(found, CPU),
