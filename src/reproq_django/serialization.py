@@ -16,6 +16,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.apps import apps
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
@@ -33,7 +34,7 @@ _MAX_INT_BITS: Final = 14_000
 #: Exact type -> (name of the marker, its value). Subclasses are found by isinstance, in this order: a
 #: datetime is a date.
 _TYPED: Final[Mapping[type, tuple[str, Callable[[Any], str]]]] = {
-    datetime: ("datetime", datetime.isoformat),
+    datetime: ("datetime", datetime.isoformat),  # and its zone's name, see _typed
     date: ("date", date.isoformat),
     time: ("time", time.isoformat),
     UUID: ("uuid", str),
@@ -116,7 +117,7 @@ def decode(value: Any, path: str, *, using: str | None) -> Any:
         if kind == "model":
             return value if using is None else _fetch(value, path, using)
         if kind in _PARSERS:
-            return _PARSERS[kind](value["value"])
+            return _in_zone(_PARSERS[kind](value["value"]), value.get("zone"))
     except (ArithmeticError, AttributeError, KeyError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, InvalidSpec):
             raise
@@ -206,12 +207,27 @@ def _fetch(marker: Mapping[str, Any], path: str, using: str) -> Model:
 def _typed(value: Any, path: str) -> dict[str, Any]:
     for kind, (name, text) in _TYPED.items():
         if isinstance(value, kind):
-            return {MARKER: name, "value": text(value)}
+            marker = {MARKER: name, "value": text(value)}
+            zone = value.tzinfo if isinstance(value, datetime) else None
+            if isinstance(zone, ZoneInfo) and zone.key:
+                # The offset in the text fixes the moment; arithmetic across a clock change needs the zone.
+                marker["zone"] = zone.key
+            return marker
     raise UnsupportedArgument(
         f"{path} is a {type(value).__module__}.{type(value).__qualname__}, which cannot be stored. "
         "Pass JSON values, a datetime, date, time, timedelta, UUID, Decimal or a model instance; "
         "for anything else pass what the task can rebuild it from"
     )
+
+
+def _in_zone(value: Any, zone: str | None) -> Any:
+    """The same moment in its own zone; with its bare offset where that zone is not known."""
+    if zone is None:
+        return value
+    try:
+        return value.astimezone(ZoneInfo(zone))
+    except (LookupError, OSError, OverflowError, ValueError):
+        return value
 
 
 def _string_form(value: Any, path: str) -> Any:

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import User
@@ -55,6 +56,17 @@ def test_what_goes_in_comes_out(value):
 def test_types_come_back(value):
     back = decode(encode({"x": [value]}, "a"), "a", using=None)["x"][0]
     assert (type(back), str(back)) == (type(value), str(value))
+
+
+def test_a_datetime_keeps_its_zone():
+    prague = datetime(2030, 3, 30, 12, tzinfo=ZoneInfo("Europe/Prague"))
+    marker = encode(prague, "a")
+    back = decode(marker, "a", using=None)
+    assert back == prague
+    assert back + timedelta(days=1) == datetime(2030, 3, 31, 12, tzinfo=ZoneInfo("Europe/Prague"))
+    unknown = decode({**marker, "zone": "Europe/Atlantis"}, "a", using=None)
+    assert (unknown, unknown.utcoffset()) == (prague, timedelta(hours=1))
+    assert decode({MARKER: "datetime", "value": marker["value"]}, "a", using=None) == prague
 
 
 def test_tuples_become_lists_and_subclasses_of_str_become_str():
