@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reproq_django import __version__
+from reproq_django.conf import setting
 
 NAME = "reproq.exe" if sys.platform == "win32" else "reproq"
 OVERRIDE = "REPROQ_WORKER_BIN"
@@ -118,10 +119,7 @@ def version_of(path: Path) -> str:
 
 
 def _override() -> str:
-    from django.conf import settings
-
-    value = getattr(settings, OVERRIDE, None) if settings.configured else None
-    return str(value or os.environ.get(OVERRIDE) or "")
+    return str(setting(OVERRIDE) or "")
 
 
 def script_folders() -> list[Path]:

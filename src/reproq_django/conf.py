@@ -7,6 +7,7 @@ config --explain``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +30,10 @@ SETTINGS: Final[Mapping[str, Any]] = {
     # Databases that `status` and `stats` read: a list of aliases, "*" = all queue databases, None = the
     # default alias.
     "REPROQ_STATS_DATABASES": None,
+    # Where `install` fetches a worker binary, in the layout of GitHub's release pages.
+    "REPROQ_RELEASE_URL": "https://github.com/adpena/reproq-worker/releases",
+    # The SHA-256 that this file must have, hexadecimal; None = the one that the package knows, if it does.
+    "REPROQ_RELEASE_SHA256": None,
 }
 
 DEFAULT_TIMEOUT_SECONDS: Final = 900
@@ -40,9 +45,23 @@ DEFAULT_MAX_ARGUMENT_BYTES: Final = 16 * 1024 * 1024
 BACKOFF_DEFAULTS: Final[Mapping[str, Any]] = {"base": 30, "factor": 2, "cap": 3600, "jitter": True}
 
 
+#: Those of SETTINGS that the environment may give, where the site's settings do not.
+FROM_ENVIRONMENT: Final = frozenset({"REPROQ_WORKER_BIN", "REPROQ_RELEASE_URL", "REPROQ_RELEASE_SHA256"})
+
+#: The most that an integer column holds.
+MAX_INT: Final = 2**31 - 1
+
+
 def setting(name: str) -> Any:
-    """The site's value of one of ``SETTINGS``, else its default. KeyError for a name that is not listed."""
-    return getattr(settings, name, SETTINGS[name])
+    """The site's value of one of ``SETTINGS``, else the environment's, else the default.
+
+    Works without settings too. KeyError for a name that is not listed.
+    """
+    default = SETTINGS[name]
+    if name not in FROM_ENVIRONMENT:
+        return getattr(settings, name, default)
+    said = getattr(settings, name, None) if settings.configured else None
+    return said or os.environ.get(name) or default
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +104,7 @@ def option_problems(options: Mapping[str, Any]) -> list[tuple[str, str]]:
     for key, value in options.items():
         if key not in OPTION_NAMES:
             close = get_close_matches(str(key).upper(), OPTION_NAMES, n=1, cutoff=0.5)
-            problems.append((key, f"is not known; did you mean {close[0]}?" if close else "is not known"))
+            problems.append((key, f"is not known (did you mean {close[0]}?)" if close else "is not known"))
         elif (wanted := _wanted(key, value)) is not None:
             problems.append((key, f"must be {wanted}, not {value!r}"))
     return problems
@@ -98,8 +117,8 @@ def _wanted(key: str, value: Any) -> str | None:
             good, wanted = value is True or value is False or value == "ready", 'True, False or "ready"'
         case "TIMEOUT_SECONDS" | "MAX_ATTEMPTS" | "MAX_ARGUMENT_BYTES":
             good, wanted = (
-                isinstance(value, int) and not isinstance(value, bool) and value > 0,
-                "a positive int",
+                isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_INT,
+                f"an int from 1 to {MAX_INT}",
             )
         case "EXPIRES_IN":
             good = value is None or (isinstance(value, timedelta) and value > timedelta(0))

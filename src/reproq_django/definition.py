@@ -23,11 +23,14 @@ from django.tasks.exceptions import InvalidTask
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from reproq_django.conf import BACKOFF_DEFAULTS
+from reproq_django.conf import BACKOFF_DEFAULTS, MAX_INT
 from reproq_django.status import DEDUP_MODES
 
 #: Attribute that ``limits_concurrency`` leaves on a plain function: (key, limit).
 CONCURRENCY_ATTRIBUTE: Final = "_reproq_concurrency"
+
+#: The time that databases can tell ends some thousand years from now.
+_MAX_EXPIRES_IN: Final = timedelta(days=365_000)
 
 type Key = str | Callable[..., str | None] | None
 type Backoff = float | Mapping[str, Any] | Callable[[BaseException, int], float | None] | None
@@ -194,20 +197,29 @@ def validate_options(task: Task) -> None:
     """Raises InvalidTask for an option that no run could honour."""
     if not isinstance(task, ReproqTask):
         return
-    if task.max_attempts is not None and not (_is_int(task.max_attempts) and task.max_attempts > 0):
-        raise InvalidTask("max_attempts must be a whole number from 1 up.")
-    if task.timeout is not None and not (
-        isinstance(task.timeout, int | float | timedelta) and whole_seconds(task.timeout) > 0
+    if task.max_attempts is not None and not (
+        _is_int(task.max_attempts) and 0 < task.max_attempts <= MAX_INT
     ):
-        raise InvalidTask("timeout must be a positive number of seconds or a timedelta.")
-    if not (_is_int(task.concurrency_limit) and task.concurrency_limit >= 0):
-        raise InvalidTask("concurrency_limit must be a whole number from 0 up.")
+        raise InvalidTask(
+            f"max_attempts must be a whole number from 1 to {MAX_INT}, not {task.max_attempts!r}."
+        )
+    if task.timeout is not None and not _is_timeout(task.timeout):
+        raise InvalidTask(
+            f"timeout must be a timedelta or a number of seconds, over 0 and up to {MAX_INT}, "
+            f"not {task.timeout!r}."
+        )
+    if not (_is_int(task.concurrency_limit) and 0 <= task.concurrency_limit <= MAX_INT):
+        raise InvalidTask(
+            f"concurrency_limit must be a whole number from 0 to {MAX_INT}, not {task.concurrency_limit!r}."
+        )
     if task.concurrency_key is not None and task.concurrency_limit == 0:
         raise InvalidTask("concurrency_key limits nothing without a concurrency_limit.")
     if task.expires_in is not None and not (
-        isinstance(task.expires_in, timedelta) and task.expires_in > timedelta(0)
+        isinstance(task.expires_in, timedelta) and timedelta(0) < task.expires_in <= _MAX_EXPIRES_IN
     ):
-        raise InvalidTask("expires_in must be a positive timedelta.")
+        raise InvalidTask(
+            f"expires_in must be a positive timedelta of at most 1,000 years, not {task.expires_in!r}."
+        )
     if task.dedup is not None and not (isinstance(task.dedup, bool) or task.dedup in DEDUP_MODES):
         raise InvalidTask('dedup must be True, False or "ready".')
     _validate_backoff(task.backoff)
@@ -230,6 +242,13 @@ def _validate_backoff(backoff: Any) -> None:
         raise InvalidTask("backoff takes finite numbers from 0 up.")
     if not isinstance(policy["jitter"], bool):
         raise InvalidTask("backoff's jitter is True or False.")
+
+
+def _is_timeout(value: Any) -> bool:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    # Also false for what is no number at all: NaN and infinity.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_INT
 
 
 def _is_int(value: Any) -> bool:

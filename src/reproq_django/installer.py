@@ -25,7 +25,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-DEFAULT_RELEASE_URL = "https://github.com/adpena/reproq-worker/releases"
 LATEST = "latest"
 MAX_BINARY_BYTES = 256 * 1024 * 1024
 MAX_REDIRECTS = 5

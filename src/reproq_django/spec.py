@@ -20,7 +20,7 @@ from django.tasks.base import Task
 from django.tasks.exceptions import InvalidTask
 from django.utils import timezone
 
-from reproq_django.conf import BackendOptions
+from reproq_django.conf import MAX_INT, BackendOptions
 from reproq_django.db import queue_alias
 from reproq_django.definition import backoff_policy, due, whole_seconds
 from reproq_django.errors import UnsupportedArgument
@@ -34,8 +34,6 @@ VERSION: Final = 1
 ENQUEUE_OPTIONS: Final = frozenset(
     {"run_after", "lock_key", "priority", "concurrency_key", "concurrency_limit"}
 )
-
-_MAX_INT: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def build(
     own, given = _split(task.func, kwargs)
     _bind(task, args, own)
     run_after = _utc(given.get("run_after", task.run_after))
-    priority = _whole("priority", given.get("priority", task.priority), -_MAX_INT)
+    priority = _whole("priority", given.get("priority", task.priority), -MAX_INT)
     lock_key = _key("lock_key", given.get("lock_key", getattr(task, "lock_key", None)), args, own)
     concurrency_key = _key(
         "concurrency_key", given.get("concurrency_key", getattr(task, "concurrency_key", None)), args, own
@@ -229,6 +227,6 @@ def _key(name: str, key: Any, args: tuple[Any, ...] | list[Any], kwargs: Mapping
 
 
 def _whole(name: str, value: Any, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MAX_INT:
-        raise InvalidTask(f"{name} must be a whole number from {least} to {_MAX_INT}, not {value!r}.")
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MAX_INT:
+        raise InvalidTask(f"{name} must be a whole number from {least} to {MAX_INT}, not {value!r}.")
     return value

@@ -36,6 +36,7 @@ def test_an_unknown_option_comes_with_a_suggestion(settings):
         {"MAX_ATTEMPTS": 0},
         {"MAX_ATTEMPTS": True},
         {"TIMEOUT_SECONDS": "900"},
+        {"TIMEOUT_SECONDS": 2**31},
         {"DEDUP_ACTIVE": "always"},
         {"DEDUP_ACTIVE": 1},
         {"EXPIRES_IN": 60},

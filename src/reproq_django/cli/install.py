@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from reproq_django import binary, installer
+from reproq_django.conf import setting
 
 HELP = "Install the worker binary into .reproq/bin, verified by SHA-256; not needed where the wheel has it."
 
@@ -72,13 +71,12 @@ def _build(options: dict[str, Any], target: Path) -> str:
 
 
 def _fetch(command: BaseCommand, options: dict[str, Any], target: Path) -> str:
-    base = _named("REPROQ_RELEASE_URL") or installer.DEFAULT_RELEASE_URL
     try:
         return installer.download(
-            base,
+            str(setting("REPROQ_RELEASE_URL")),
             options["tag"] or installer.LATEST,
             target,
-            sha256=options["sha256"] or _named("REPROQ_RELEASE_SHA256"),
+            sha256=options["sha256"] or setting("REPROQ_RELEASE_SHA256"),
         )
     except installer.InstallError as error:
         source = installer.sibling_source()
@@ -86,9 +84,3 @@ def _fetch(command: BaseCommand, options: dict[str, Any], target: Path) -> str:
             raise
         command.stderr.write(command.style.WARNING(f"{error}\nBuilding {source} instead."))
         return f"{installer.build(source, target)} in {source}"
-
-
-def _named(name: str) -> str | None:
-    """A Django setting, else the environment variable of that name."""
-    value = getattr(settings, name, None) or os.environ.get(name)
-    return str(value) if value else None
