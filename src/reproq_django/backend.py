@@ -17,7 +17,7 @@ from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
 from django.tasks.backends.base import BaseTaskBackend
 from django.tasks.base import Task
-from django.tasks.exceptions import TaskResultDoesNotExist
+from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
 from django.tasks.signals import task_enqueued
 
 from reproq_django.checks import check_backend
@@ -50,6 +50,12 @@ class ReproqBackend(BaseTaskBackend):
 
     def validate_task(self, task: Task) -> None:
         """Django's rules and those of Reproq's options. Raises InvalidTask."""
+        if self.queues and task.queue_name not in self.queues:
+            # Django's rule too, but its message does not say which queues there are.
+            raise InvalidTask(
+                f"{task.module_path} wants the queue {task.queue_name!r}, which is not one of "
+                f'TASKS[{self.alias!r}]["QUEUES"] = {sorted(self.queues)}; add it there, or use one of those.'
+            )
         super().validate_task(task)
         validate_options(task)
 
@@ -132,10 +138,18 @@ class ReproqBackend(BaseTaskBackend):
 
 
 def _parts(item: BulkItem) -> tuple[Task, tuple[Any, ...], Mapping[str, Any]]:
-    if isinstance(item, Task):
-        return item, (), {}
-    task, args, *rest = item
-    return task, tuple(args), rest[0] if rest else {}
+    match item:
+        case Task():
+            return item, (), {}
+        # Strings and dicts could be iterated too, and would make arguments that nobody meant.
+        case (Task() as task, list() | tuple() as args):
+            return task, tuple(args), {}
+        case (Task() as task, list() | tuple() as args, Mapping() as kwargs):
+            return task, tuple(args), kwargs
+    raise TypeError(
+        f"cannot enqueue {item!r}: an item is a task, (task, args) or (task, args, kwargs), "
+        "with args in a list or tuple and kwargs in a dict"
+    )
 
 
 def _store(specs: list[RunSpec]) -> list[ReproqTaskResult]:

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import connections, models, transaction
+from django.db import OperationalError, ProgrammingError, connections, models, transaction
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -53,13 +53,21 @@ def insert_runs(alias: str, specs: Sequence[RunSpec]) -> list[Inserted | TaskRun
     connection = connections[alias]
     insert = _insert_postgres if connection.vendor == "postgresql" else _insert_sqlite
     chunks = list(_chunks(specs))
-    if len(chunks) == 1 and connection.vendor == "postgresql":
-        # One statement is a transaction by itself.
-        _insert_chunk(alias, insert, specs, chunks[0], answers)
-    else:
-        with transaction.atomic(using=alias, savepoint=False):
-            for chunk in chunks:
-                _insert_chunk(alias, insert, specs, chunk, answers)
+    try:
+        if len(chunks) == 1 and connection.vendor == "postgresql":
+            # One statement is a transaction by itself.
+            _insert_chunk(alias, insert, specs, chunks[0], answers)
+        else:
+            with transaction.atomic(using=alias, savepoint=False):
+                for chunk in chunks:
+                    _insert_chunk(alias, insert, specs, chunk, answers)
+    except (OperationalError, ProgrammingError) as error:
+        if "task_runs" in str(error):
+            error.add_note(
+                f"The tables of Reproq are missing or old in the database {alias!r}: run `manage.py migrate"
+                + ("`." if alias == "default" else f" --database {alias}`.")
+            )
+        raise
     return [answer for answer in answers if answer is not None]
 
 

@@ -6,11 +6,20 @@ may be NULL because rows of the earlier system are.
 
 from __future__ import annotations
 
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.utils.timezone import now
 
 from reproq_django.fields import ExactJSONField
 from reproq_django.status import RunStatus, WorkflowStatus
+
+if not apps.is_installed("reproq_django"):
+    # Django's own words would be about an app_label.
+    raise ImproperlyConfigured(
+        'TASKS uses Reproq, but its app is not installed: add "reproq_django" to INSTALLED_APPS '
+        "and run `manage.py migrate`"
+    )
 
 
 class TaskRun(models.Model):

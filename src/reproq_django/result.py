@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from django.apps import apps
 from django.conf import settings
+from django.db import connections
 from django.tasks import task_backends
 from django.tasks.base import TASK_REFRESH_ATTRS, Task, TaskError, TaskResult
 from django.utils import timezone
@@ -91,9 +92,19 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
         while not self.is_finished:
             left = delay if deadline is None else deadline - time.monotonic()
             if left <= 0:
-                raise TimeoutError(f"run {self.id} is {self.raw_status} after {timeout} s")
+                raise TimeoutError(f"run {self.id} is {self.raw_status} after {timeout} s{self._hint()}")
             yield min(delay, left)
             delay = min(delay * 2, poll_interval)
+
+    def _hint(self) -> str:
+        """Why a run may not have started."""
+        if self.raw_status != RunStatus.READY:
+            return ""
+        if connections[self.db_alias].in_atomic_block:
+            return "; this code is in a transaction, and what it enqueued there starts when that commits"
+        if self.task.run_after is not None and self.task.run_after > timezone.now():
+            return f"; it is to start at {self.task.run_after}"
+        return f"; does a worker run for the queue {self.task.queue_name!r}? See `manage.py reproq status`"
 
     def _take(self, fresh: TaskResult) -> None:
         for name in (*TASK_REFRESH_ATTRS, "raw_status", "metadata"):

@@ -1,6 +1,8 @@
 """The backend as a site uses it, on both databases."""
 
 import pickle
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -8,6 +10,7 @@ from uuid import UUID
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
+from django.db import DatabaseError, connections, transaction
 from django.tasks import TaskResultStatus, task_backends
 from django.tasks.base import TaskResult
 from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist, TaskResultMismatch
@@ -251,9 +254,62 @@ def test_metadata_is_replaced_and_fenced(alias, backend):
     assert result.metadata == {"d": 1}
     with pytest.raises(TaskResultDoesNotExist):
         backend.save_metadata("999999", {})
-    for bad in ([1], {"x": object()}):
+    for bad in ([1], {"x": object()}, {"x": timezone.now()}, {"x": [{"\0": 1}]}, {"x": "\ud800"}):
         with pytest.raises(TypeError):
             backend.save_metadata(result.id, bad)
+    literal = {"x": r"\u0000", "__reproq_type__": "uuid"}
+    backend.save_metadata(result.id, literal)
+    result.refresh()
+    assert result.metadata == literal
+
+
+def test_a_wait_in_vain_says_what_may_be_missing(alias):
+    with pytest.raises(TimeoutError, match="in a transaction"):
+        tasks.noop.enqueue().wait(timeout=0)
+
+
+@committed
+def test_a_wait_without_a_worker_asks_for_one(alias):
+    with pytest.raises(TimeoutError, match="does a worker run for the queue 'default'"):
+        tasks.noop.enqueue().wait(timeout=0)
+    with pytest.raises(TimeoutError, match="it is to start at"):
+        tasks.noop.using(run_after=timedelta(hours=1)).enqueue().wait(timeout=0)
+
+
+@pytest.mark.parametrize(
+    "item", [5, (tasks.add, "ab"), (tasks.add, {"a": 1, "b": 2}), (tasks.add, (), 3), ("x", ())]
+)
+def test_bulk_items_of_another_form_are_refused(backend, item):
+    with pytest.raises(TypeError, match="cannot enqueue"):
+        backend.bulk_enqueue([item])
+
+
+def test_an_unknown_queue_is_told_with_those_there_are():
+    with pytest.raises(InvalidTask, match=r"'mial'.*'mail'"):
+        tasks.noop.using(queue_name="mial")
+
+
+def test_missing_tables_are_told_with_the_remedy(alias):
+    with connections[alias].cursor() as cursor:
+        cursor.execute("ALTER TABLE task_runs RENAME TO elsewhere")
+    with pytest.raises(DatabaseError) as caught, transaction.atomic(using=alias):
+        tasks.noop.enqueue()
+    assert "run `manage.py migrate" in caught.value.__notes__[0]
+
+
+def test_the_app_has_to_be_installed():
+    code = (
+        "from django.conf import settings; import django\n"
+        "settings.configure(INSTALLED_APPS=[], TASKS={'default': {'BACKEND': "
+        "'reproq_django.backend.ReproqBackend'}})\n"
+        "django.setup()\n"
+        "from django.tasks import task_backends\n"
+        "task_backends['default'].get_result(1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)}
+    )
+    assert 'add "reproq_django" to INSTALLED_APPS' in done.stderr
 
 
 def test_the_four_capabilities_and_queues():
