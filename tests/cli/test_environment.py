@@ -2,13 +2,16 @@
 
 import json
 import os
+import sys
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.tasks import Task
 
 from reproq_django import __version__
 from reproq_django.cli import environment
+from testapp import tasks
 
 POSTGRES = {"ENGINE": "django.db.backends.postgresql", "NAME": "shop"}
 
@@ -132,6 +135,52 @@ def test_a_database_url_of_the_environment(monkeypatch):
     assert found["DATABASE_URL"] == "sqlite:///db.sqlite3", "for the site, which may read it its own way"
     monkeypatch.setenv("REPROQ_DATABASE_URL", "postgres://other/shop")
     assert environment.worker_environment("default", [])["REPROQ_DATABASE_URL"] == "postgres://other/shop"
+
+
+def test_queues_of_a_backend_that_allows_all(worker, settings):
+    settings.TASKS = {"default": {"BACKEND": "reproq_django.backend.ReproqBackend", "QUEUES": []}}
+    queues = worker("worker")["environment"]["QUEUE_NAMES"].split(",")
+    assert queues[0] == "default"
+    assert {task.queue_name for task in vars(tasks).values() if isinstance(task, Task)} <= set(queues)
+
+
+@pytest.mark.django_db(databases=["default", "postgres"])
+def test_tasks_of_the_package_around_the_settings(project, monkeypatch, settings):
+    for name in ("aroundsite", "aroundsite.tasks", "aroundsite.config", "aroundsite.config.tasks"):
+        monkeypatch.delitem(sys.modules, name, raising=False)  # and again at the end
+    folder = project / "aroundsite"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "tasks.py").write_text("from reproq_django import task\n@task\ndef hello(): ...\n")
+    monkeypatch.syspath_prepend(project)
+    settings.SETTINGS_MODULE = "aroundsite.config.prod"
+    (folder / "config").mkdir()
+    (folder / "config" / "__init__.py").touch()
+    assert "aroundsite.tasks" in environment.task_modules()
+    (folder / "config" / "tasks.py").write_text("1 / 0")
+    with pytest.raises(ZeroDivisionError) as caught:
+        environment.task_modules()
+    assert "aroundsite.config.tasks cannot be imported" in caught.value.__notes__[0]
+    with pytest.raises(CommandError):
+        call_command("reproq", "check", stdout=(out := StringIO()))
+    assert "tasks: ZeroDivisionError: division by zero\n  aroundsite.config.tasks" in out.getvalue()
+
+
+def test_a_worker_of_a_site_that_sends_nothing_to_it_says_so(worker, settings):
+    settings.TASKS = {"default": {"BACKEND": "django.tasks.backends.dummy.DummyBackend"}}
+    out = StringIO()
+    call_command("reproq", "worker", stderr=out)
+    assert "no entry of TASKS uses Reproq" in out.getvalue()
+
+
+def test_a_worker_does_not_start_with_settings_that_have_no_effect(worker, settings):
+    settings.TASKS = {
+        "default": {"BACKEND": "reproq_django.backend.ReproqBackend", "OPTIONS": {"MAX_ATTEMPT": 1}}
+    }
+    out = StringIO()
+    with pytest.raises(CommandError, match="not started"):
+        call_command("reproq", "worker", stderr=out)
+    assert "did you mean MAX_ATTEMPTS?" in out.getvalue()
 
 
 def test_the_deprecated_flag(worker):

@@ -7,11 +7,12 @@ from typing import Any
 
 from django.apps import apps
 from django.core import checks
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
 from reproq_django import binary, schema
-from reproq_django.cli.environment import database_url, site_queues, task_modules
+from reproq_django.cli.environment import database_url, reproq_backends, site_queues, task_modules
+from reproq_django.cli.init import SETTINGS_LINES
 from reproq_django.db import queue_aliases
 
 HELP = "Check settings, database schema and worker binary; exits with 1 when a worker would not start."
@@ -25,15 +26,32 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
     """Print one line per finding; 1 if any is an error."""
     results = [
         _settings(command),
+        _tasks(command),
         _binary(command),
         *(_database(command, alias) for alias in queue_aliases()),
     ]
-    command.stdout.write(f"tasks: {', '.join(task_modules()) or 'no module holds any'}")
-    return 0 if all(results) else 1
+    if not all(results):
+        raise CommandError("a worker of this site would not work; the lines above say why")
+    return 0
+
+
+def warn_without_backend(command: BaseCommand) -> None:
+    """Say so when nothing that the site enqueues can come to a worker."""
+    if not reproq_backends():
+        command.stderr.write(
+            command.style.WARNING(
+                "no entry of TASKS uses Reproq, so what this site enqueues never gets to a worker; "
+                f"add to the settings:\n  {SETTINGS_LINES}"
+            )
+        )
 
 
 def _settings(command: BaseCommand) -> bool:
-    messages = checks.run_checks(app_configs=[apps.get_app_config("reproq_django")])
+    warn_without_backend(command)
+    try:
+        messages = checks.run_checks(app_configs=[apps.get_app_config("reproq_django")])
+    except Exception as error:  # noqa: BLE001 - checks import the site's code, which may raise anything
+        return _bad(command, f"settings: the checks cannot run: {_words(error)}")
     for message in messages:
         style = command.style.ERROR if message.is_serious() else command.style.WARNING
         command.stdout.write(style(f"settings: {message}"))
@@ -41,6 +59,19 @@ def _settings(command: BaseCommand) -> bool:
     if not messages:
         _good(command, "settings: no problem found")
     return not serious
+
+
+def _tasks(command: BaseCommand) -> bool:
+    try:
+        modules = task_modules()
+    except Exception as error:  # noqa: BLE001 - the site's code may raise anything
+        return _bad(command, f"tasks: {_words(error)}")
+    return _good(command, f"tasks: {', '.join(modules) or 'no module holds any'}")
+
+
+def _words(error: Exception) -> str:
+    """The error in a line, its notes below."""
+    return "\n  ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
 
 
 def _binary(command: BaseCommand) -> bool:

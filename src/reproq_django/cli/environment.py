@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 from django.apps import apps
 from django.conf import settings
 from django.core.management.base import CommandError
-from django.tasks import Task, task_backends
+from django.tasks import DEFAULT_TASK_QUEUE_NAME, Task, task_backends
 from django.tasks.exceptions import InvalidTaskBackend
 
 from reproq_django.backend import ReproqBackend
@@ -40,7 +40,7 @@ def worker_environment(alias: str, arguments: Sequence[str]) -> dict[str, str]:
     environment = dict(os.environ)
     config = _config_text(arguments)
     if not _said("dsn", arguments, "REPROQ_DATABASE_URL", config):
-        # Not DATABASE_URL: many sites build DATABASES from it, and the worker hands it down to them untouched.
+        # Not DATABASE_URL: many sites build DATABASES from it, and the worker hands it to them untouched.
         environment["REPROQ_DATABASE_URL"] = _chosen_url(alias)
     environment["REPROQ_DB_ALIAS"] = alias
     environment["DJANGO_SETTINGS_MODULE"] = (
@@ -122,30 +122,54 @@ def _postgres_url(alias: str, database: Mapping[str, Any]) -> str:
 
 
 def task_modules() -> list[str]:
-    """Every module that may hold tasks: ``tasks`` of each installed app, and whatever else registered one."""
+    """Every module that may hold tasks: ``tasks`` of each installed app and of the package around the
+    settings, and whatever else registered one.
+
+    An error of the site's own code is raised, with a note that says where."""
+    parts = str(settings.SETTINGS_MODULE or "").split(".")[:-1]
+    around = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
     modules = set()
-    for app in apps.get_app_configs():
-        name = f"{app.name}.tasks"
-        if importlib.util.find_spec(name) is not None:
-            importlib.import_module(name)
-            modules.add(name)
-    for module in list(sys.modules.values()):
-        names = tuple(getattr(module, "__dict__", {}).values())
-        # Not isinstance(): it asks lazy objects for their class, and some of them load half a site to answer.
-        modules |= {value.func.__module__ for value in names if issubclass(type(value), Task)}
-    return sorted(modules)
+    for package in (*(app.name for app in apps.get_app_configs()), *around):
+        name = f"{package}.tasks"
+        try:
+            if importlib.util.find_spec(name) is not None:
+                importlib.import_module(name)
+                modules.add(name)
+        except Exception as error:
+            error.add_note(f"{name} cannot be imported; Reproq looks for tasks in it.")
+            raise
+    return sorted(modules | {task.func.__module__ for task in _registered_tasks()})
+
+
+def _registered_tasks() -> list[Task]:
+    """The tasks of all modules that this process has imported."""
+    modules = [tuple(getattr(module, "__dict__", {}).values()) for module in list(sys.modules.values())]
+    # Not isinstance(): it asks lazy objects for their class, and some of them load half a site to answer.
+    return [value for values in modules for value in values if issubclass(type(value), Task)]
+
+
+def reproq_backends() -> list[ReproqBackend]:
+    """The entries of TASKS that use Reproq. One that cannot be made is Django's to report."""
+    backends = []
+    for alias in task_backends.settings:
+        try:
+            backend = task_backends[alias]
+        except InvalidTaskBackend:
+            continue
+        if isinstance(backend, ReproqBackend):
+            backends.append(backend)
+    return backends
 
 
 def site_queues(alias: str) -> list[str]:
     """The queues of Reproq's backends that live in the database ``alias``; ``default`` comes first."""
     names: set[str] = set()
-    for backend_alias in task_backends.settings:
-        try:
-            backend = task_backends[backend_alias]
-        except InvalidTaskBackend:
-            continue
-        if isinstance(backend, ReproqBackend):
-            names |= set(backend.queues)
+    for backend in reproq_backends():
+        # ``"QUEUES": []`` allows every name: then the queues that the site's tasks name.
+        names |= set(backend.queues) or {
+            DEFAULT_TASK_QUEUE_NAME,
+            *(task.queue_name for task in _registered_tasks() if task.backend == backend.alias),
+        }
     return sorted(
         (name for name in names if queue_alias(name) == alias), key=lambda name: (name != "default", name)
     )

@@ -9,24 +9,15 @@ from typing import Any
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, OutputWrapper
-from django.tasks import task_backends
-from django.tasks.exceptions import InvalidTaskBackend
 
 from reproq_django import binary
-from reproq_django.backend import ReproqBackend
 from reproq_django.cli import install, migrate_worker
-from reproq_django.cli.environment import CONFIG_NAMES
+from reproq_django.cli.environment import CONFIG_NAMES, reproq_backends
 from reproq_django.db import queue_aliases
 
 HELP = "Prepare this project: a small config file, the database tables, the worker binary."
 
-SETTINGS_LINES = """\
-TASKS = {
-    "default": {
-        "BACKEND": "reproq_django.backend.ReproqBackend",
-        "QUEUES": ["default"],
-    },
-}"""
+SETTINGS_LINES = 'TASKS = {"default": {"BACKEND": "reproq_django.backend.ReproqBackend"}}'
 
 #: Defaults as comments: nothing here is made up, least of all an address or a worker's name.
 CONFIG_TEXTS = {
@@ -82,7 +73,7 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
         migrate_worker.run(command, options)
     if not options["skip_install"]:
         _install_if_missing(command, options)
-    if not _has_backend():
+    if not reproq_backends():
         command.stdout.write("\nTo send tasks to Reproq, add to the settings:\n\n" + SETTINGS_LINES)
     command.stdout.write("\nStart a worker with `manage.py reproq worker`.")
     return 0
@@ -121,19 +112,9 @@ def _install_if_missing(command: BaseCommand, options: dict[str, Any]) -> None:
     if not asked_for:
         try:
             command.stdout.write(f"worker binary: {binary.find_matching()}")
-        except binary.BinaryError:
-            pass
+        except binary.BinaryError as error:
+            command.stderr.write(command.style.WARNING(str(error)))
         else:
             return
     # --force is about the config file here.
     install.run(command, options | {"force": False})
-
-
-def _has_backend() -> bool:
-    for alias in task_backends.settings:
-        try:
-            if isinstance(task_backends[alias], ReproqBackend):
-                return True
-        except InvalidTaskBackend:
-            continue
-    return False
