@@ -17,3 +17,12 @@ def test_they_import_on_a_site_without_a_default_queue(settings, monkeypatch):
     from reproq_django.tasks import debug_noop_task
 
     assert debug_noop_task.queue_name == "mail"
+
+
+@pytest.mark.parametrize("aliases", [["background"], []])
+def test_they_import_on_a_site_without_a_default_backend(settings, monkeypatch, aliases):
+    settings.TASKS = {alias: {"BACKEND": "reproq_django.backend.ReproqBackend"} for alias in aliases}
+    monkeypatch.delitem(sys.modules, "reproq_django.tasks")
+    from reproq_django.tasks import debug_noop_task
+
+    assert getattr(debug_noop_task, "backend", None) == next(iter(aliases), None)
