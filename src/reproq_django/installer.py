@@ -91,23 +91,28 @@ def download(base: str, tag: str, target: Path, *, sha256: str | None = None) ->
     if not expected:
         raise InstallError(
             f"no SHA-256 is known for {asset} of release {tag!r}, so nothing was fetched. "
-            "Pass --sha256 (or set REPROQ_RELEASE_SHA256) with a digest from a source that you trust, "
+            "The wheel of reproq-django for this platform has the binary inside. Else pass --sha256 "
+            "(or set REPROQ_RELEASE_SHA256) with a digest from a source that you trust, "
             "or build it: --source DIR --build"
         )
     if not re.fullmatch(r"[0-9a-f]{64}", expected):
         raise InstallError(f"{expected!r} is not a SHA-256 in hex (64 digits)")
     url = asset_url(base, tag, asset)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".reproq-", delete=False) as file:
-        temporary = Path(file.name)
-        try:
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".reproq-", delete=False) as file:
+            temporary = Path(file.name)
             found = _fetch(url, file)
-            if not hmac.compare_digest(found, expected):
-                raise InstallError(f"{url} has the SHA-256 {found}, expected {expected}; it was thrown away")
             file.flush()
             os.fsync(file.fileno())
-            _put(temporary, target)
-        finally:
+        if not hmac.compare_digest(found, expected):
+            raise InstallError(f"{url} has the SHA-256 {found}, expected {expected}; it was thrown away")
+        _put(temporary, target)
+    except OSError as error:
+        raise InstallError(f"{target} cannot be written: {error}") from error
+    finally:
+        if temporary is not None:
             temporary.unlink(missing_ok=True)
     return url
 
@@ -134,9 +139,9 @@ def build(source: Path, target: Path) -> str:
             subprocess.run(command, cwd=source, check=True, timeout=BUILD_TIMEOUT_SECONDS)  # noqa: S603 - fixed programs
         except (OSError, subprocess.SubprocessError) as error:
             raise InstallError(f"building in {source} failed: {error}") from error
-        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(built, temporary)
             _put(temporary, target)
         except OSError as error:

@@ -179,6 +179,14 @@ def test_a_sibling_checkout_is_built_when_the_page_cannot_help(page, target, pro
     assert target.stat().st_mode & 0o777 == 0o755
 
 
+def test_a_place_that_cannot_be_written(page, target):
+    page.answers[page.asset()] = (200, {}, GOOD)
+    target.mkdir(parents=True)
+    with pytest.raises(CommandError, match="cannot be written"):
+        install("--sha256", DIGEST)
+    assert list(target.parent.iterdir()) == [target]
+
+
 def test_nothing_to_build(project, tmp_path):
     with pytest.raises(CommandError, match=r"neither Cargo\.toml nor go\.mod"):
         install("--source", str(tmp_path))
