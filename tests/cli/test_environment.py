@@ -192,6 +192,18 @@ def test_an_unknown_flag_of_a_command_that_passes_none():
         call_command("reproq", "migrate-worker", "--nonsense")
 
 
+@pytest.mark.parametrize("name", ["worker", "config", "status", "stats"])
+def test_help_has_the_flags_of_the_binary(project, fake_worker, capfd, name):
+    fake_worker.write(
+        project / ".reproq" / "bin" / "reproq", version=__version__, record=project / "record.json"
+    )
+    with pytest.raises(SystemExit) as caught:
+        call_command("reproq", name, "--help")
+    assert caught.value.code == 0
+    assert "--database" in capfd.readouterr().out
+    assert json.loads((project / "record.json").read_text())["arguments"] == [name, "--help"]
+
+
 def test_djangos_own_options_may_stand_behind(worker):
     assert worker("worker", "--traceback", "--concurrency", "2")["arguments"] == [
         "worker",

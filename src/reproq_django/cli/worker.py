@@ -13,7 +13,7 @@ from reproq_django.cli.delegate import run_binary
 from reproq_django.cli.environment import reproq_backends
 from reproq_django.db import default_alias
 
-HELP = "Run a worker for one database. All flags of `reproq worker --help` (the binary) work here too."
+HELP = "Run a worker for one database."
 PASSES_FLAGS = True
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from reproq_django import binary
 from reproq_django.cli import check, config, init, install, migrate_worker, stats, status, worker
 from reproq_django.cli.delegate import called_from_command_line
 
@@ -46,8 +49,13 @@ class Command(BaseCommand):
                 description=module.HELP,
                 parents=[_django_options()],
                 allow_abbrev=False,
+                add_help=not _passes_flags(module),
             )
             module.add_arguments(subparser)
+            if _passes_flags(module):
+                subparser.add_argument(
+                    "-h", "--help", action=_WholeHelp, nargs=0, help="show this, and the flags of the binary"
+                )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the subcommand; its exit code, when it is not 0, becomes a CommandError with that code."""
@@ -58,13 +66,31 @@ class Command(BaseCommand):
             raise CommandError(f"reproq {options['subcommand']} ended with exit code {code}", returncode=code)
 
 
+def _passes_flags(module: Any) -> bool:
+    return getattr(module, "PASSES_FLAGS", False)
+
+
+class _WholeHelp(argparse.Action):
+    """Our own options, then those of the binary, which declares the rest."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> None:
+        parser.print_help()
+        sys.stdout.flush()
+        try:
+            command = [str(binary.find()), parser.prog.split()[-1], "--help"]
+        except binary.BinaryError as error:
+            parser.exit(1, f"\n{error}\n")
+        print("\nAnd the flags of the binary:\n", flush=True)
+        parser.exit(subprocess.run(command, check=False).returncode)  # noqa: S603 - the worker binary
+
+
 class _PassingParser(CommandParser):
     """A parser whose result has what it did not know as ``flags``, where the subcommand takes that."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         options, flags = self.parse_known_args(args, namespace)
         module = SUBCOMMANDS[options.subcommand]
-        if flags and not getattr(module, "PASSES_FLAGS", False):
+        if flags and not _passes_flags(module):
             self.error(f"unrecognized arguments: {' '.join(flags)}")
         options.flags = flags
         return options
