@@ -129,6 +129,8 @@ def test_a_database_url_of_the_environment(monkeypatch):
     monkeypatch.setattr(environment, "database_url", lambda alias: "postgres://pooler/shop")
     monkeypatch.setenv("DATABASE_URL", "postgres://direct/shop")
     assert environment.worker_environment("default", [])["REPROQ_DATABASE_URL"] == "postgres://direct/shop"
+    monkeypatch.setenv("DATABASE_URL", "postgres://direct/another")
+    assert environment.worker_environment("default", [])["REPROQ_DATABASE_URL"] == "postgres://pooler/shop"
     monkeypatch.setenv("DATABASE_URL", "sqlite:///db.sqlite3")
     found = environment.worker_environment("default", [])
     assert found["REPROQ_DATABASE_URL"] == "postgres://pooler/shop"

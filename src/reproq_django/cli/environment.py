@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from django.apps import apps
 from django.conf import settings
@@ -179,11 +179,20 @@ def _chosen_url(alias: str) -> str:
     """The operator's DATABASE_URL where it can stand for the site's PostgreSQL, else the settings'.
 
     Elsewhere it would send the worker to a database that the site does not use: the settings may ignore the
-    variable, and other tools read ``sqlite:///name`` as a relative path.
+    variable, and other tools read ``sqlite:///name`` as a relative path. Another host is welcome (a pooler,
+    or the way around one), another database never: its runs would fail here, as tasks unknown to this site.
     """
     said, site = os.environ.get("DATABASE_URL", ""), database_url(alias)
     may_stand = alias == default_alias() and said.startswith(("postgres://", "postgresql://"))
-    return said if may_stand and site.startswith("postgres://") else site
+    return said if may_stand and site.startswith("postgres://") and _name(said) == _name(site) else site
+
+
+def _name(url: str) -> str:
+    """The database of a URL."""
+    try:
+        return unquote(urlsplit(url).path.strip("/"))
+    except ValueError:
+        return url
 
 
 def _said(flag: str, arguments: Sequence[str], variable: str, config: str) -> bool:
