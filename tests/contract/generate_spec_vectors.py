@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 TARGET = Path(__file__).parents[2] / "contracts" / "spec_vectors.json"
 
@@ -42,6 +43,7 @@ ARGUMENTS = {
     "timedelta": timedelta(days=-1, seconds=86399, microseconds=999999),
     "datetime in UTC": MOMENT,
     "datetime with an offset": MOMENT.astimezone(timezone(timedelta(hours=5, minutes=45))),
+    "datetime in a named zone": MOMENT.astimezone(ZoneInfo("Europe/Prague")),
     "naive datetime": MOMENT.replace(tzinfo=None, microsecond=0),
     "date": date(2030, 1, 2),
     "time": time(3, 4, 5, 678901),
