@@ -1,5 +1,6 @@
 //! What can go wrong with the database, by what the caller should do about it.
 
+use sqlx::error::DatabaseError;
 use thiserror::Error;
 
 /// An error of the store.
@@ -8,7 +9,15 @@ pub enum StoreError {
     /// The database cannot be reached, or went away: try again.
     #[error("the database cannot be reached: {0}")]
     Unavailable(#[source] sqlx::Error),
-    /// The database refused a statement. With most causes a retry helps (a deadlock, a full disk, a lock timeout).
+    /// The database would not, for a reason that passes: a lock, a deadlock, a full disk, a failover. Try again.
+    #[error("the database would not {statement}: {source}")]
+    Unwilling {
+        /// The statement's file name.
+        statement: &'static str,
+        /// The database's words.
+        source: sqlx::Error,
+    },
+    /// The database refused what it was given, and always will.
     #[error("the database refused {statement}: {source}")]
     Refused {
         /// The statement's file name.
@@ -47,22 +56,50 @@ pub enum StoreError {
 impl StoreError {
     /// Sorts an error of `statement`.
     pub(crate) fn of(statement: &'static str, source: sqlx::Error) -> Self {
-        match source {
-            sqlx::Error::Database(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+        match &source {
+            sqlx::Error::Database(error) if is_about_data(error.as_ref()) => {
                 Self::Refused { statement, source }
             }
-            other => Self::Unavailable(other),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Refused { statement, source },
+            sqlx::Error::Database(_) => Self::Unwilling { statement, source },
+            _ => Self::Unavailable(source),
         }
     }
 
     /// Whether the connection that met this error may still be used.
     pub(crate) fn spares_connection(&self) -> bool {
-        matches!(self, Self::Refused { source: sqlx::Error::Database(error), .. } if !is_disconnect(error.as_ref()))
+        match self {
+            Self::Refused { .. } => true,
+            Self::Unwilling { source: sqlx::Error::Database(error), .. } => passes(error.as_ref()),
+            _ => false,
+        }
     }
 }
 
-/// PostgreSQL's classes 57P (server shuts down, starts up, was told to end the session) and 25006 (became read-only: a
-/// failover) arrive as ordinary errors on a connection that is of no more use.
-fn is_disconnect(error: &dyn sqlx::error::DatabaseError) -> bool {
-    error.code().is_some_and(|code| code.starts_with("57P") || code == "25006" || code.starts_with("08"))
+/// SQLite's primary result code, which the extended one carries in its lowest byte. PostgreSQL's codes have five characters.
+fn sqlite_code(error: &dyn DatabaseError) -> Option<u32> {
+    let code = error.code().filter(|code| code.len() < 5)?;
+    code.parse::<u32>().ok().map(|code| code & 0xff)
+}
+
+/// PostgreSQL: data exception, constraint, program limit. SQLite: TOOBIG, CONSTRAINT, MISMATCH.
+fn is_about_data(error: &dyn DatabaseError) -> bool {
+    match sqlite_code(error) {
+        Some(code) => matches!(code, 18..=20),
+        None => {
+            error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+        }
+    }
+}
+
+/// What is over with the next try on the same connection. PostgreSQL: serialisation and deadlock, object in use, cancelled by
+/// a timeout. SQLite: BUSY, LOCKED. After anything else (a shutdown, a failover, a plan that a pooler has lost) a new
+/// connection is the better guess.
+fn passes(error: &dyn DatabaseError) -> bool {
+    match sqlite_code(error) {
+        Some(code) => matches!(code, 5 | 6),
+        None => {
+            error.code().is_some_and(|code| ["40", "55", "57014"].iter().any(|class| code.starts_with(class)))
+        }
+    }
 }

@@ -23,7 +23,8 @@ use reproq_model::Incarnation;
 
 pub use error::StoreError;
 pub use runs::{
-    ClaimRequest, ClaimedRun, Ending, ExpiredRun, Glance, OwnedRun, QueueDepth, Registration, WorkerSeen,
+    Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun, QueueDepth,
+    Registration, UnreadableRun, WorkerSeen,
 };
 
 /// What a worker does with the queue's database.
@@ -35,24 +36,25 @@ pub trait Store {
     async fn check_schema(&self) -> Result<(), StoreError>;
 
     /// READY -> RUNNING for up to `request.limit` runs, best first. Never waits for another worker's rows.
-    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError>;
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError>;
 
     /// The same for runs with a lock or a concurrency limit, visited key by key.
-    async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError>;
+    async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError>;
 
     /// Opens the gate of runs that have become due, and looks ahead: see [`Glance`].
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError>;
 
-    /// RUNNING -> wherever each ending says, in one statement. Returns how many were written; the rest were fenced.
-    /// Safe to send again when an answer was lost.
-    async fn finish(&self, fence: Fence, endings: &[Ending]) -> Result<u64, StoreError>;
+    /// RUNNING -> wherever each ending says, in one statement that waits for nobody. Safe to send again when an answer
+    /// was lost.
+    async fn finish(&self, fence: Fence, endings: &[Ending]) -> Result<Finished, StoreError>;
 
-    /// Renews the leases of the incarnation that are a third gone and returns everything that it owns: each run is then
-    /// leased for at least two thirds of `lease`, but for a run whose row somebody else holds at this moment.
+    /// Renews the leases of the incarnation that are a third gone, and returns everything that it owns. A row that somebody
+    /// else holds at this moment is not renewed; its lease says how long it still holds.
     async fn heartbeat(&self, worker: &Registration, lease: Duration) -> Result<Vec<OwnedRun>, StoreError>;
 
-    /// RUNNING runs whose lease has ended, at most `limit`; they are ended through [`Store::finish`].
-    async fn expired(&self, limit: u32) -> Result<Vec<ExpiredRun>, StoreError>;
+    /// RUNNING runs of others whose lease has ended, at most `limit`; they are ended through [`Store::finish`]. The worker's
+    /// own are not among them: their endings may be on their way.
+    async fn expired(&self, worker: &Registration, limit: u32) -> Result<Vec<ExpiredRun>, StoreError>;
 
     /// Makes the worker known.
     async fn register(&self, worker: &Registration) -> Result<(), StoreError>;

@@ -25,6 +25,7 @@ macro_rules! owned_run {
             id: reproq_model::RunId($row.try_get("result_id")?),
             epoch: reproq_model::Epoch($row.try_get("epoch")?),
             cancel_requested: $row.try_get("cancel_requested")?,
+            lease_left: crate::rows::micros($row.try_get("left_us")?),
         }
     };
 }
@@ -69,7 +70,27 @@ macro_rules! worker_seen {
     };
 }
 
-/// `$timeout` is the type of `timeout_seconds`, `$time` turns a column into microseconds since 1970.
+/// Sorts rows into runs and those that cannot be read. `$timeout` is the type of `timeout_seconds`, `$time` turns a column into microseconds since 1970.
+macro_rules! claim {
+    ($rows:expr, $timeout:ty, $time:expr) => {{
+        let mut claim = crate::Claim::default();
+        for row in $rows {
+            let read = || -> Result<crate::ClaimedRun, sqlx::Error> {
+                Ok(crate::rows::claimed_run!(row, $timeout, $time))
+            };
+            match read() {
+                Ok(run) => claim.runs.push(run),
+                Err(error) => claim.unreadable.push(crate::UnreadableRun {
+                    id: reproq_model::RunId(row.try_get("result_id")?),
+                    epoch: reproq_model::Epoch(row.try_get("epoch")?),
+                    reason: error.to_string(),
+                }),
+            }
+        }
+        claim
+    }};
+}
+
 macro_rules! claimed_run {
     ($row:expr, $timeout:ty, $time:expr) => {
         crate::ClaimedRun {
@@ -96,4 +117,4 @@ macro_rules! claimed_run {
     };
 }
 
-pub(crate) use {claimed_run, expired_run, owned_run, queue_depth, read_all, worker_seen};
+pub(crate) use {claim, claimed_run, expired_run, owned_run, queue_depth, read_all, worker_seen};

@@ -73,6 +73,37 @@ pub struct ClaimedRun {
     pub expired: bool,
 }
 
+/// What a claim brought.
+#[derive(Debug, Default)]
+pub struct Claim {
+    /// Runs to start, best first.
+    pub runs: Vec<ClaimedRun>,
+    /// Runs that were claimed and cannot be read: they must be ended, or they would be claimed for ever.
+    pub unreadable: Vec<UnreadableRun>,
+    /// Whether keys are left that this round has not visited.
+    pub more: bool,
+}
+
+/// A claimed run with a column that makes no sense, as another program may have written it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableRun {
+    /// The run.
+    pub id: RunId,
+    /// This claim of it.
+    pub epoch: Epoch,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What became of the endings of one [`crate::Store::finish`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// How many were written.
+    pub written: u64,
+    /// Those whose rows somebody else holds at this moment: to be sent again. All others were fenced.
+    pub held: Vec<RunId>,
+}
+
 /// One row of a [`crate::Store::finish`].
 #[derive(Debug)]
 pub struct Ending {
@@ -95,6 +126,8 @@ pub struct OwnedRun {
     pub epoch: Epoch,
     /// Whether somebody asked for its cancellation.
     pub cancel_requested: bool,
+    /// How long its lease holds from now on.
+    pub lease_left: Duration,
 }
 
 /// A run whose worker has gone silent.

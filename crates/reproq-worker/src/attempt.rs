@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use reproq_model::{AttemptEnd, AttemptFacts, classify};
-use reproq_store::{ClaimedRun, Ending};
+use reproq_store::{ClaimedRun, Ending, UnreadableRun};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -153,6 +153,20 @@ impl Attempts {
     /// Gives a run back that no slot has taken.
     pub(crate) fn give_up(&self, run: &ClaimedRun) {
         self.leave_ending(run, AttemptEnd::Released, Duration::ZERO, None);
+    }
+
+    /// Ends a run that cannot be read, and so cannot be run.
+    pub(crate) fn end_unreadable(&self, run: &UnreadableRun) {
+        let message = format!("the run cannot be read: {}; another program may have written it", run.reason);
+        let facts = AttemptFacts {
+            attempts: 1,
+            max_attempts: 1,
+            crash_count: 0,
+            spec: "",
+            worker_id: &self.settings.worker_id,
+        };
+        let transition = classify(AttemptEnd::InvalidSpec { message }, facts, &mut rand::rng());
+        self.endings.leave(Ending { id: run.id, epoch: run.epoch, transition, logs_uri: None });
     }
 
     fn end(&self, run: &ClaimedRun, end: AttemptEnd, took: Duration, logs_uri: Option<String>) {

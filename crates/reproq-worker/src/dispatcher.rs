@@ -1,9 +1,10 @@
 //! Brings work to the slots: wakes, looks, claims, sleeps. Knows the store, and nothing of processes.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use reproq_store::{ClaimRequest, ClaimedRun, Registration, Store, StoreError};
+use reproq_store::{Claim, ClaimRequest, Registration, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -20,8 +21,6 @@ const GLANCE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Busy for so long, a worker does not want to be woken: it looks anyway, and each NOTIFY costs its sender.
 const AWAKE: Duration = Duration::from_millis(200);
-/// The most endings that may wait for the database before nothing more is claimed.
-const SPOOL: usize = 5000;
 /// How often to look at the state of things when there is nothing else to wait for.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -31,6 +30,15 @@ pub(crate) struct Dispatcher {
     pub(crate) registration: Rc<Registration>,
     pub(crate) attempts: Rc<Attempts>,
     pub(crate) wake: Rc<Notify>,
+    /// Whether runs with a key wait: then the end of any run may be what one of them waits for.
+    pub(crate) keyed_waiting: Rc<Cell<bool>>,
+}
+
+/// Where READY runs wait.
+#[derive(Clone, Copy)]
+enum Lane {
+    Plain,
+    Keyed,
 }
 
 /// What the dispatcher remembers between rounds.
@@ -38,7 +46,8 @@ struct Rhythm {
     poll: Duration,
     look_at: Instant,
     next_due: Option<Instant>,
-    keyed_waiting: bool,
+    keyed_first: bool,
+    keys_left: bool,
     busy_since: Option<Instant>,
     wants_wake: bool,
 }
@@ -51,7 +60,8 @@ impl Dispatcher {
             poll: settings.poll_min,
             look_at: Instant::now(),
             next_due: None,
-            keyed_waiting: true,
+            keyed_first: false,
+            keys_left: false,
             busy_since: None,
             wants_wake: true,
         };
@@ -70,11 +80,8 @@ impl Dispatcher {
         for run in attempts.slots.overdue(PATIENCE) {
             attempts.give_up(&run);
         }
-        let room = if attempts.endings.backlog() > SPOOL {
-            0
-        } else {
-            attempts.slots.room(&attempts.pace).min(BATCH)
-        };
+        let room =
+            if attempts.endings.is_full() { 0 } else { attempts.slots.room(&attempts.pace).min(BATCH) };
         if room == 0 {
             tokio::select! {
                 () = attempts.slots.freed() => {}
@@ -82,54 +89,82 @@ impl Dispatcher {
             }
             return Ok(());
         }
-        if Instant::now() >= rhythm.look_at {
-            self.glance(rhythm).await?;
+        let claimed = self.claim(room, rhythm).await?;
+        if Instant::now() >= rhythm.look_at && self.glance(rhythm).await? {
+            return Ok(());
         }
-        let claimed = self.claim(room, rhythm.keyed_waiting).await?;
         if claimed > 0 {
-            self.busy(rhythm).await
-        } else if rhythm.wants_wake {
-            self.idle(rhythm).await;
-            Ok(())
-        } else {
-            // Say so first and look once more: an enqueue in between either sees the wish or is seen.
-            rhythm.wants_wake = true;
-            rhythm.busy_since = None;
-            rhythm.look_at = Instant::now();
-            self.store.set_wants_wake(&self.registration, true).await
+            return self.busy(rhythm).await;
         }
-    }
-
-    async fn glance(&self, rhythm: &mut Rhythm) -> Result<(), StoreError> {
-        let glance = self.store.promote_due(&self.registration.queues).await?;
-        let now = Instant::now();
-        rhythm.look_at = now + GLANCE;
-        rhythm.next_due = glance.next_due.map(|wait| now + wait);
-        rhythm.keyed_waiting = glance.keyed_waiting;
+        if rhythm.keys_left {
+            // Every key is looked at once before the worker may sleep.
+            return Ok(());
+        }
+        if rhythm.wants_wake {
+            self.idle(rhythm).await;
+            return Ok(());
+        }
+        // Say so first and look once more: an enqueue in between either sees the wish or is seen.
+        self.store.set_wants_wake(&self.registration, true).await?;
+        rhythm.wants_wake = true;
+        rhythm.busy_since = None;
+        rhythm.look_at = Instant::now();
         Ok(())
     }
 
-    /// Returns how many runs came.
-    async fn claim(&self, room: u32, keyed: bool) -> Result<u32, StoreError> {
-        let lease = self.attempts.settings.lease;
-        let mut request = ClaimRequest { worker: &self.registration, limit: room, lease };
-        let asked_at = Instant::now();
-        let mut count = self.take_in(self.store.claim(&request).await?, asked_at);
-        request.limit = room.saturating_sub(count);
-        if keyed && request.limit > 0 {
-            let asked_at = Instant::now();
-            count += self.take_in(self.store.claim_keyed(&request).await?, asked_at);
+    /// Looks at what waits. Returns whether that is news: then it is worth another claim at once.
+    async fn glance(&self, rhythm: &mut Rhythm) -> Result<bool, StoreError> {
+        let glance = self.store.promote_due(&self.registration.queues).await?;
+        let now = Instant::now();
+        let known = self.keyed_waiting.replace(glance.keyed_waiting);
+        rhythm.look_at = now + GLANCE;
+        rhythm.next_due = glance.next_due.map(|wait| now + wait);
+        Ok(glance.promoted > 0 || (glance.keyed_waiting && !known))
+    }
+
+    /// Returns how many runs came. While both lanes have runs, they take turns in being first.
+    async fn claim(&self, room: u32, rhythm: &mut Rhythm) -> Result<u32, StoreError> {
+        rhythm.keys_left = false;
+        if !self.keyed_waiting.get() {
+            return self.claim_from(Lane::Plain, room, rhythm).await;
+        }
+        let lanes = if rhythm.keyed_first { [Lane::Keyed, Lane::Plain] } else { [Lane::Plain, Lane::Keyed] };
+        rhythm.keyed_first = !rhythm.keyed_first;
+        let mut count = 0;
+        for lane in lanes {
+            if count < room {
+                count += self.claim_from(lane, room - count, rhythm).await?;
+            }
         }
         Ok(count)
     }
 
-    fn take_in(&self, runs: Vec<ClaimedRun>, asked_at: Instant) -> u32 {
-        let count = u32::try_from(runs.len()).unwrap_or(u32::MAX);
-        telemetry::claimed(runs.len());
-        let trusted_until = asked_at + trust(self.attempts.settings.lease);
-        for run in runs {
+    async fn claim_from(&self, lane: Lane, limit: u32, rhythm: &mut Rhythm) -> Result<u32, StoreError> {
+        let lease = self.attempts.settings.lease;
+        let request = ClaimRequest { worker: &self.registration, limit, lease };
+        let trusted_until = Instant::now() + trust(lease);
+        let claiming = self.attempts.held.claiming();
+        let claim = match lane {
+            Lane::Plain => self.store.claim(&request).await?,
+            Lane::Keyed => self.store.claim_keyed(&request).await?,
+        };
+        rhythm.keys_left |= claim.more;
+        let count = self.take_in(claim, trusted_until);
+        drop(claiming);
+        Ok(count)
+    }
+
+    fn take_in(&self, claim: Claim, trusted_until: Instant) -> u32 {
+        let count = u32::try_from(claim.runs.len()).unwrap_or(u32::MAX);
+        telemetry::claimed(claim.runs.len());
+        for run in claim.runs {
             self.attempts.held.claimed(run.id, run.epoch, trusted_until);
             self.attempts.slots.offer(run);
+        }
+        for run in claim.unreadable {
+            self.attempts.held.claimed(run.id, run.epoch, trusted_until);
+            telemetry::unreadable(&run);
+            self.attempts.end_unreadable(&run);
         }
         count
     }
@@ -138,8 +173,8 @@ impl Dispatcher {
         rhythm.poll = self.attempts.settings.poll_min;
         let since = *rhythm.busy_since.get_or_insert_with(Instant::now);
         if rhythm.wants_wake && since.elapsed() > AWAKE {
+            self.store.set_wants_wake(&self.registration, false).await?;
             rhythm.wants_wake = false;
-            return self.store.set_wants_wake(&self.registration, false).await;
         }
         Ok(())
     }

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use reproq_model::wire::FailureKind;
-use reproq_model::{AttemptEnd, AttemptFacts, RunStatus, classify};
-use reproq_store::{Ending, Fence, Store, StoreError};
+use reproq_model::{AttemptEnd, AttemptFacts, classify};
+use reproq_store::{Ending, Fence, Finished, Store, StoreError};
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -16,6 +17,13 @@ use crate::telemetry;
 
 /// The most endings in one statement.
 const BATCH: usize = 500;
+/// The most bytes of results in one statement, unless a single one has more.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// The most endings, and bytes of them, that may wait for the database before nothing more is claimed.
+const SPOOL: usize = 5000;
+const SPOOL_BYTES: usize = 64 * 1024 * 1024;
+/// How long to leave a row alone that somebody else holds.
+const HELD_PAUSE: Duration = Duration::from_millis(250);
 /// Waits between tries while the database is away.
 const RETRY: [Duration; 5] = [
     Duration::from_millis(20),
@@ -29,99 +37,178 @@ const RETRY: [Duration; 5] = [
 #[derive(Clone)]
 pub(crate) struct Endings {
     sender: mpsc::UnboundedSender<Ending>,
-    /// Left and not yet written. Bounded by the claims, which stop when it grows: see [`Endings::backlog`].
-    pending: Rc<Cell<usize>>,
+    spool: Rc<Spool>,
+}
+
+/// What has been left and is not written. Bounded by the claims, which stop when it is full.
+#[derive(Default)]
+pub(crate) struct Spool {
+    count: Cell<usize>,
+    bytes: Cell<usize>,
 }
 
 impl Endings {
     pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Ending>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { sender, pending: Rc::new(Cell::new(0)) }, receiver)
+        (Self { sender, spool: Rc::default() }, receiver)
     }
 
     pub(crate) fn leave(&self, ending: Ending) {
-        self.pending.set(self.pending.get() + 1);
+        self.spool.count.set(self.spool.count.get() + 1);
+        self.spool.bytes.set(self.spool.bytes.get() + weight(&ending));
         if let Err(lost) = self.sender.send(ending) {
             // Only after the finisher has stopped, which is after the last attempt.
             tracing::error!(result_id = %lost.0.id, "an ending came after the finisher had stopped; its lease will lapse");
         }
     }
 
-    /// The count of endings that wait, for whoever writes them.
-    pub(crate) fn counter(&self) -> Rc<Cell<usize>> {
-        Rc::clone(&self.pending)
+    /// The account of what waits, for whoever writes it.
+    pub(crate) fn spool(&self) -> Rc<Spool> {
+        Rc::clone(&self.spool)
     }
 
-    /// Endings that wait for the database.
-    pub(crate) fn backlog(&self) -> usize {
-        self.pending.get()
+    /// Whether endings wait for the database.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.spool.count.get() == 0
     }
-}
 
-/// Writes until the last [`Endings`] is gone and everything is written.
-pub(crate) async fn finish_all(
-    store: Rc<dyn Store>,
-    fence: Fence,
-    mut endings: mpsc::UnboundedReceiver<Ending>,
-    pending: Rc<Cell<usize>>,
-    held: Rc<Held>,
-) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while endings.recv_many(&mut batch, BATCH).await > 0 {
-        write(store.as_ref(), fence, &mut batch).await;
-        for ending in &batch {
-            held.let_go(ending.id, ending.epoch);
-        }
-        pending.set(pending.get().saturating_sub(batch.len()));
-        batch.clear();
+    /// Whether so many wait that no more work should be taken on.
+    pub(crate) fn is_full(&self) -> bool {
+        self.spool.count.get() > SPOOL || self.spool.bytes.get() > SPOOL_BYTES
     }
 }
 
-/// Returns when the whole batch is written or fenced.
-async fn write(store: &dyn Store, fence: Fence, batch: &mut [Ending]) {
-    let mut tries = 0;
-    loop {
-        match store.finish(fence, batch).await {
-            Ok(written) => return telemetry::finished(batch.len(), written),
-            Err(error @ StoreError::Refused { .. }) if tries >= 2 => {
-                // The statement arrives and is refused again and again: one row of it must be the cause.
-                telemetry::refused(&error);
-                return write_one_by_one(store, fence, batch).await;
-            }
-            Err(error) => telemetry::store_failed("finish", &error),
-        }
-        sleep(RETRY[tries.min(RETRY.len() - 1)]).await;
-        tries += 1;
+impl Spool {
+    fn written(&self, ending: &Ending) {
+        self.count.set(self.count.get().saturating_sub(1));
+        self.bytes.set(self.bytes.get().saturating_sub(weight(ending)));
     }
 }
 
-/// Finds the rows that the database refuses and ends their runs with what it said, so that none can hold up the others.
-async fn write_one_by_one(store: &dyn Store, fence: Fence, batch: &mut [Ending]) {
-    for ending in batch {
-        let mut tries = 0;
+/// Bytes that an ending takes on its way, roughly.
+fn weight(ending: &Ending) -> usize {
+    let transition = &ending.transition;
+    let json = |text: &Option<Box<RawValue>>| text.as_ref().map_or(0, |text| text.get().len());
+    256 + json(&transition.return_json)
+        + json(&transition.metadata)
+        + transition.error.as_ref().map_or(0, String::len)
+}
+
+/// Writes endings to the store on behalf of one incarnation.
+pub(crate) struct Finisher<F> {
+    pub(crate) store: Rc<dyn Store>,
+    pub(crate) fence: Fence,
+    pub(crate) spool: Rc<Spool>,
+    pub(crate) held: Rc<Held>,
+    /// Told after each batch.
+    pub(crate) on_written: F,
+}
+
+impl<F: Fn()> Finisher<F> {
+    /// Writes until the last [`Endings`] is gone and everything is written.
+    pub(crate) async fn run(self, mut endings: mpsc::UnboundedReceiver<Ending>) {
+        let mut waiting = Vec::with_capacity(BATCH);
         loop {
-            match store.finish(fence, std::slice::from_ref(ending)).await {
-                Ok(written) => break telemetry::finished(1, written),
-                Err(StoreError::Refused { source, .. })
-                    if tries == 2 && ending.transition.status != RunStatus::Ready =>
-                {
-                    ending.transition = refused(&source.to_string());
+            let open = if waiting.is_empty() {
+                endings.recv_many(&mut waiting, BATCH).await > 0
+            } else {
+                // What somebody else holds comes again, together with what has come meanwhile.
+                tokio::select! {
+                    () = sleep(HELD_PAUSE) => true,
+                    count = endings.recv_many(&mut waiting, BATCH), if !endings.is_closed() => count > 0,
+                }
+            };
+            if !open && waiting.is_empty() {
+                return;
+            }
+            let mut still_held = Vec::new();
+            while !waiting.is_empty() {
+                let rest = waiting.split_off(fitting(&waiting));
+                still_held.extend(self.write(std::mem::replace(&mut waiting, rest)).await);
+            }
+            waiting = still_held;
+            (self.on_written)();
+        }
+    }
+
+    /// Returns when the whole batch is written or fenced, but for what somebody else holds.
+    async fn write(&self, batch: Vec<Ending>) -> Vec<Ending> {
+        for wait in RETRY.into_iter().chain(std::iter::repeat(RETRY[RETRY.len() - 1])) {
+            match self.store.finish(self.fence, &batch).await {
+                Ok(finished) => return self.settle(batch, &finished),
+                Err(error @ StoreError::Refused { .. }) => {
+                    // It would refuse this statement for ever: one row of it must be the cause.
+                    telemetry::refused(&error);
+                    return self.write_one_by_one(batch).await;
                 }
                 Err(error) => telemetry::store_failed("finish", &error),
             }
-            sleep(RETRY[tries.min(RETRY.len() - 1)]).await;
-            tries += 1;
+            sleep(wait).await;
         }
+        batch
+    }
+
+    /// Finds what the database refuses and ends those runs with what it said, so that none can hold up the others.
+    async fn write_one_by_one(&self, batch: Vec<Ending>) -> Vec<Ending> {
+        let mut still_held = Vec::new();
+        for mut ending in batch {
+            let mut replaced = false;
+            loop {
+                match self.store.finish(self.fence, std::slice::from_ref(&ending)).await {
+                    Ok(finished) => break still_held.extend(self.settle(vec![ending], &finished)),
+                    Err(StoreError::Refused { source, .. }) if !replaced => {
+                        ending.transition = refused(&source.to_string());
+                        replaced = true;
+                    }
+                    Err(error @ StoreError::Refused { .. }) => {
+                        telemetry::given_up(ending.id, &error);
+                        self.let_go(&ending);
+                        break;
+                    }
+                    Err(error) => {
+                        telemetry::store_failed("finish", &error);
+                        sleep(RETRY[RETRY.len() - 1]).await;
+                    }
+                }
+            }
+        }
+        still_held
+    }
+
+    /// Returns what has to be sent again.
+    fn settle(&self, batch: Vec<Ending>, finished: &Finished) -> Vec<Ending> {
+        telemetry::finished(batch.len() - finished.held.len().min(batch.len()), finished.written);
+        let (still_held, settled): (Vec<Ending>, Vec<Ending>) =
+            batch.into_iter().partition(|ending| finished.held.contains(&ending.id));
+        for ending in &settled {
+            self.let_go(ending);
+        }
+        still_held
+    }
+
+    fn let_go(&self, ending: &Ending) {
+        self.held.let_go(ending.id, ending.epoch);
+        self.spool.written(ending);
     }
 }
 
-/// The end of a run whose own result the database does not take.
+/// How many endings go into one statement: one at least.
+fn fitting(endings: &[Ending]) -> usize {
+    let mut bytes = 0;
+    let within = |ending: &&Ending| {
+        bytes += weight(ending);
+        bytes <= BATCH_BYTES
+    };
+    endings.iter().take(BATCH).take_while(within).count().max(1)
+}
+
+/// The end of a run whose own ending the database does not take.
 fn refused(reason: &str) -> reproq_model::Transition {
     let envelope = reproq_model::wire::Envelope {
         ok: false,
         return_json: None,
         exception_class: None,
-        message: Some(format!("the task ended, but the database refused its result: {reason}")),
+        message: Some(format!("the attempt ended, but the database refused how: {reason}")),
         traceback: None,
         kind: Some(FailureKind::InvalidResult),
         retry_in: None,

@@ -1,7 +1,8 @@
 //! Everything that this worker has claimed and whose end is not in the database yet, and how long it may trust that.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use reproq_model::{Epoch, RunId};
@@ -32,9 +33,26 @@ pub(crate) struct Held {
     entries: RefCell<HashMap<RunId, Entry>>,
     /// Owned in the database and unknown here at the last heartbeat.
     strangers: RefCell<HashSet<(RunId, Epoch)>>,
+    /// Claims whose answer is not here yet: what they bring is unknown until then.
+    claims: Rc<Cell<usize>>,
+}
+
+/// A claim under way.
+pub(crate) struct Claiming(Rc<Cell<usize>>);
+
+impl Drop for Claiming {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 impl Held {
+    /// Says that a claim is under way, until the value is dropped.
+    pub(crate) fn claiming(&self) -> Claiming {
+        self.claims.set(self.claims.get() + 1);
+        Claiming(Rc::clone(&self.claims))
+    }
+
     pub(crate) fn claimed(&self, id: RunId, epoch: Epoch, trusted_until: Instant) {
         self.entries
             .borrow_mut()
@@ -63,16 +81,18 @@ impl Held {
         self.entries.borrow().get(&id).is_some_and(|entry| entry.trusted_until > Instant::now())
     }
 
-    /// Takes in what a heartbeat said. `asked_at` is when it was sent: what was claimed later is not in the answer.
+    /// Takes in what a heartbeat said. `asked_at` is when it was sent: what was claimed later is not in the answer. `margin` is
+    /// how long before a lease's end it is no longer believed in.
     /// Returns runs that the database counts as this worker's and that nobody here knows, twice in a row: claims whose
     /// answer was lost.
-    pub(crate) fn confirm(&self, owned: &[OwnedRun], asked_at: Instant, trust: Duration) -> Vec<OwnedRun> {
+    pub(crate) fn confirm(&self, owned: &[OwnedRun], asked_at: Instant, margin: Duration) -> Vec<OwnedRun> {
         let mut entries = self.entries.borrow_mut();
         let by_id: HashMap<RunId, &OwnedRun> = owned.iter().map(|run| (run.id, run)).collect();
         for (id, entry) in entries.iter_mut() {
             match by_id.get(id).filter(|run| run.epoch == entry.epoch) {
                 Some(run) => {
-                    entry.trusted_until = entry.trusted_until.max(asked_at + trust);
+                    let certain = asked_at + run.lease_left.saturating_sub(margin);
+                    entry.trusted_until = entry.trusted_until.max(certain);
                     if run.cancel_requested {
                         tell(entry, Stop::Cancelled);
                     }
@@ -88,6 +108,9 @@ impl Held {
             .map(|run| (run.id, run.epoch))
             .collect();
         let before = self.strangers.replace(unknown);
+        if self.claims.get() > 0 {
+            return Vec::new();
+        }
         let after = self.strangers.borrow();
         let twice =
             |run: &&OwnedRun| before.contains(&(run.id, run.epoch)) && after.contains(&(run.id, run.epoch));
@@ -116,9 +139,10 @@ mod tests {
     use super::*;
 
     const TRUST: Duration = Duration::from_secs(12);
+    const MARGIN: Duration = Duration::from_secs(3);
 
     fn owned(id: i64, epoch: i32) -> OwnedRun {
-        OwnedRun { id: RunId(id), epoch: Epoch(epoch), cancel_requested: false }
+        OwnedRun { id: RunId(id), epoch: Epoch(epoch), cancel_requested: false, lease_left: TRUST }
     }
 
     #[test]
@@ -128,7 +152,7 @@ mod tests {
         held.claimed(RunId(1), Epoch(1), start + TRUST);
         held.claimed(RunId(2), Epoch(1), start + TRUST);
         let (mut kept, mut lost) = (held.start(RunId(1)), held.start(RunId(2)));
-        held.confirm(&[owned(1, 1)], start + Duration::from_secs(5), TRUST);
+        held.confirm(&[owned(1, 1)], start + Duration::from_secs(5), MARGIN);
         assert_eq!(lost.try_recv(), Ok(Stop::Lost));
         assert!(kept.try_recv().is_err());
     }
@@ -139,7 +163,7 @@ mod tests {
         let asked_at = Instant::now();
         held.claimed(RunId(1), Epoch(1), asked_at + TRUST);
         let mut stop = held.start(RunId(1));
-        held.confirm(&[], asked_at, TRUST);
+        held.confirm(&[], asked_at, MARGIN);
         assert!(stop.try_recv().is_err());
     }
 
@@ -149,7 +173,7 @@ mod tests {
         let start = Instant::now();
         held.claimed(RunId(1), Epoch(1), start + TRUST);
         let mut stop = held.start(RunId(1));
-        held.confirm(&[owned(1, 2)], start + Duration::from_secs(5), TRUST);
+        held.confirm(&[owned(1, 2)], start + Duration::from_secs(5), MARGIN);
         assert_eq!(stop.try_recv(), Ok(Stop::Lost));
     }
 
@@ -157,8 +181,8 @@ mod tests {
     fn a_stranger_is_returned_at_its_second_heartbeat() {
         let held = Held::default();
         let now = Instant::now();
-        assert!(held.confirm(&[owned(7, 1)], now, TRUST).is_empty());
-        assert_eq!(held.confirm(&[owned(7, 1), owned(8, 1)], now, TRUST), [owned(7, 1)]);
+        assert!(held.confirm(&[owned(7, 1)], now, MARGIN).is_empty());
+        assert_eq!(held.confirm(&[owned(7, 1), owned(8, 1)], now, MARGIN), [owned(7, 1)]);
     }
 
     #[test]
@@ -169,5 +193,27 @@ mod tests {
         assert!(!held.trusts(RunId(1)));
         assert_eq!(held.stop_untrusted(), 1);
         assert_eq!(stop.try_recv(), Ok(Stop::Lost));
+    }
+
+    #[test]
+    fn a_stranger_is_left_alone_while_a_claim_is_under_way() {
+        let held = Held::default();
+        let now = Instant::now();
+        let claiming = held.claiming();
+        held.confirm(&[owned(7, 1)], now, MARGIN);
+        assert!(held.confirm(&[owned(7, 1)], now, MARGIN).is_empty());
+        drop(claiming);
+        assert_eq!(held.confirm(&[owned(7, 1)], now, MARGIN), [owned(7, 1)]);
+    }
+
+    #[test]
+    fn a_lease_is_believed_in_as_far_as_the_database_has_promised() {
+        let held = Held::default();
+        let now = Instant::now();
+        held.claimed(RunId(1), Epoch(1), now);
+        held.confirm(&[OwnedRun { lease_left: Duration::from_secs(2), ..owned(1, 1) }], now, MARGIN);
+        assert!(!held.trusts(RunId(1)));
+        held.confirm(&[owned(1, 1)], now, MARGIN);
+        assert!(held.trusts(RunId(1)));
     }
 }

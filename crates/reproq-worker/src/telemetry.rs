@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use reproq_model::{RunStatus, Transition};
-use reproq_store::{ClaimedRun, StoreError};
+use reproq_model::{RunId, RunStatus, Transition};
+use reproq_store::{ClaimedRun, StoreError, UnreadableRun};
 
 /// One cause of trouble is worth one line in this time.
 const QUIET: Duration = Duration::from_secs(10);
@@ -64,6 +64,14 @@ pub(crate) fn finished(sent: usize, written: u64) {
 
 pub(crate) fn refused(error: &StoreError) {
     tracing::error!(%error, "the database refuses a batch of endings; sending them one by one");
+}
+
+pub(crate) fn given_up(id: RunId, error: &StoreError) {
+    tracing::error!(result_id = id.0, %error, "the database refuses every ending of this run; somebody has to look at it");
+}
+
+pub(crate) fn unreadable(run: &UnreadableRun) {
+    tracing::error!(result_id = run.id.0, reason = run.reason, "a run cannot be read; ending it");
 }
 
 pub(crate) fn reclaimed(count: u64) {

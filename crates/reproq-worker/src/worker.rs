@@ -1,5 +1,6 @@
 //! A worker's life, in order: look at the schema, import the site, make itself known, work, drain, leave.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::time::timeout;
 use crate::attempt::Attempts;
 use crate::dispatcher::Dispatcher;
 use crate::executor::{ExecutorError, Executors};
-use crate::finisher::{Endings, finish_all};
+use crate::finisher::{Endings, Finisher};
 use crate::held::Held;
 use crate::lifecycle;
 use crate::pace::Pace;
@@ -115,26 +116,43 @@ async fn work(
         settings: Rc::clone(&settings),
     });
     let fence = Fence::Owner(registration.incarnation);
-    let mut finisher =
-        spawn_local(finish_all(Rc::clone(&store), fence, left, endings.counter(), Rc::clone(&attempts.held)));
-    drop(endings);
     let wake = Rc::new(Notify::new());
+    let keyed_waiting = Rc::new(Cell::new(true));
+    let finisher = Finisher {
+        store: Rc::clone(&store),
+        fence,
+        spool: endings.spool(),
+        held: Rc::clone(&attempts.held),
+        on_written: wake_if(&wake, &keyed_waiting),
+    };
+    let mut finisher = spawn_local(finisher.run(left));
+    drop(endings);
     let mut duties = vec![
         spawn_local(wake::listen(Rc::clone(&store), Rc::clone(&wake))),
         spawn_local(lifecycle::beat(Rc::clone(&store), Rc::clone(&registration), Rc::clone(&attempts))),
         spawn_local(lifecycle::watch(Rc::clone(&attempts))),
     ];
     if let Some(interval) = settings.reclaim_interval {
-        duties.push(spawn_local(lifecycle::reclaim(Rc::clone(&store), interval)));
+        duties.push(spawn_local(lifecycle::reclaim(Rc::clone(&store), Rc::clone(&registration), interval)));
     }
     let mut slots = open_slots(&attempts, executors);
-    Dispatcher { store, registration, attempts: Rc::clone(&attempts), wake }.run().await;
+    Dispatcher { store, registration, attempts: Rc::clone(&attempts), wake, keyed_waiting }.run().await;
     drain(&attempts, &mut slots).await;
     // The heartbeat goes on while endings are on their way; it holds the last ends of their channel.
     let flushed = wait_for_endings(&attempts, &mut finisher).await;
     duties.iter().for_each(JoinHandle::abort);
     finisher.abort();
     if flushed { Ended::Drained } else { Ended::Unwritten }
+}
+
+/// The end of any run may be what one with a key has waited for.
+fn wake_if(wake: &Rc<Notify>, keyed_waiting: &Rc<Cell<bool>>) -> impl Fn() + use<> {
+    let (wake, keyed_waiting) = (Rc::clone(wake), Rc::clone(keyed_waiting));
+    move || {
+        if keyed_waiting.get() {
+            wake.notify_one();
+        }
+    }
 }
 
 fn open_slots(attempts: &Rc<Attempts>, executors: &Rc<Executors>) -> JoinSet<()> {
@@ -179,9 +197,9 @@ async fn drain(attempts: &Rc<Attempts>, slots: &mut JoinSet<()>) {
 /// Whether everything that has ended is in the database.
 async fn wait_for_endings(attempts: &Rc<Attempts>, finisher: &mut JoinHandle<()>) -> bool {
     let written = async {
-        while attempts.endings.backlog() > 0 && !finisher.is_finished() {
+        while !attempts.endings.is_empty() && !finisher.is_finished() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    timeout(FLUSH, written).await.is_ok() && attempts.endings.backlog() == 0
+    timeout(FLUSH, written).await.is_ok() && attempts.endings.is_empty()
 }

@@ -61,7 +61,7 @@ impl From<ConfigError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let code = match error {
-            StoreError::Unavailable(_) => DATABASE,
+            StoreError::Unavailable(_) | StoreError::Unwilling { .. } => DATABASE,
             StoreError::Schema(_) => SCHEMA,
             StoreError::BadAddress(_) => USAGE,
             StoreError::Refused { .. } | StoreError::FileInUse { .. } | StoreError::File { .. } => FAILURE,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import cache
 from typing import Any
 
+from django.conf import settings
 from django.dispatch import Signal
 from django.tasks import Task, TaskResultStatus, task_backends
 from django.tasks import signals as task_signals
@@ -17,6 +19,7 @@ from django.tasks.backends.base import BaseTaskBackend
 from django.tasks.base import TaskError
 from django.tasks.exceptions import InvalidTaskBackend
 from django.utils import timezone
+from django.utils.log import RequireDebugTrue
 
 from reproq_django.context import ReproqTaskContext
 from reproq_django.execution import envelope
@@ -48,6 +51,28 @@ def _sole_receiver(signal: Signal, own: Any) -> bool:
     return [entry[0][0] for entry in signal.receivers] == [id(own)]
 
 
+@cache
+def _info_is_heard() -> bool:
+    """Whether a line at INFO can reach anybody, decided once per process.
+
+    With Django's default LOGGING and DEBUG off it cannot, but the record would be made before the handler's
+    filter drops it: half of what an empty task costs.
+    """
+    if not _django_logger.isEnabledFor(logging.INFO):
+        return False
+    current: logging.Logger | None = _django_logger
+    while current is not None:
+        if any(_hears_info(handler) for handler in current.handlers):
+            return True
+        current = current.parent if current.propagate else None
+    return False
+
+
+def _hears_info(handler: logging.Handler) -> bool:
+    in_debug_only = any(isinstance(item, RequireDebugTrue) for item in handler.filters)
+    return handler.level <= logging.INFO and (settings.DEBUG or not in_debug_only)
+
+
 class Unwatched:
     """Nobody looks: log what Django's own receivers would."""
 
@@ -58,11 +83,11 @@ class Unwatched:
         self._task = task
 
     def started(self) -> None:
-        if _django_logger.isEnabledFor(logging.INFO):
+        if _info_is_heard():
             self._log(logging.INFO, TaskResultStatus.RUNNING)
 
     def succeeded(self, value: Any) -> None:
-        if _django_logger.isEnabledFor(logging.INFO):
+        if _info_is_heard():
             self._log(logging.INFO, TaskResultStatus.SUCCESSFUL)
 
     def failed(self, error: BaseException) -> None:

@@ -3,22 +3,18 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{Connection as _, Row as _, query};
 
 use super::PostgresStore;
-use crate::rows::{self, claimed_run};
-use crate::{ClaimRequest, ClaimedRun, Glance, StoreError};
+use crate::rows;
+use crate::{Claim, ClaimRequest, Glance, StoreError};
 
 /// How many keys one round over the keyed lane visits, shared by the queues; the next round goes on behind them.
 const KEYS_PER_ROUND: i64 = 200;
 /// How many runs per key are looked at: more than the usual limit, few enough that a round stays small.
 const RUNS_PER_KEY: i64 = 16;
 
-pub(super) async fn claim(
-    store: &PostgresStore,
-    request: &ClaimRequest<'_>,
-) -> Result<Vec<ClaimedRun>, StoreError> {
+pub(super) async fn claim(store: &PostgresStore, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
     let rows = store
         .claims
         .run("claim", async |connection| {
@@ -38,7 +34,7 @@ pub(super) async fn claim(
 pub(super) async fn claim_keyed(
     store: &PostgresStore,
     request: &ClaimRequest<'_>,
-) -> Result<Vec<ClaimedRun>, StoreError> {
+) -> Result<Claim, StoreError> {
     let mut cursors = store.keyed_cursors.lock().await;
     let (rows, next) = store
         .claims
@@ -64,8 +60,9 @@ pub(super) async fn claim_keyed(
             Ok((rows, visit.next_cursors))
         })
         .await?;
+    let more = !next.is_empty();
     *cursors = next;
-    in_claim_order("claim_keyed", rows)
+    in_claim_order("claim_keyed", rows).map(|claim| Claim { more, ..claim })
 }
 
 /// What one round over the keyed lane found.
@@ -148,17 +145,22 @@ pub(super) async fn promote_due(store: &PostgresStore, queues: &[String]) -> Res
 }
 
 /// An UPDATE returns its rows in no order.
-fn in_claim_order(statement: &'static str, mut rows: Vec<PgRow>) -> Result<Vec<ClaimedRun>, StoreError> {
+fn in_claim_order(statement: &'static str, mut rows: Vec<PgRow>) -> Result<Claim, StoreError> {
     rows.sort_by_cached_key(|row| {
         (row.try_get::<i64, _>("claim_key").ok(), row.try_get::<i64, _>("result_id").ok())
     });
-    rows.iter()
-        .map(|row| Ok(claimed_run!(row, i32, time)))
-        .collect::<Result<_, _>>()
-        .map_err(|error| StoreError::of(statement, error))
+    let read = || Ok(rows::claim!(&rows, i32, time));
+    read().map_err(|error| StoreError::of(statement, error))
 }
 
-/// Microseconds since 1970.
+/// Microseconds since 1970. Read as PostgreSQL sends it, microseconds since 2000 in eight bytes: the usual conversion panics
+/// at a date that no calendar type holds, such as `infinity`.
 fn time(row: &PgRow, column: &str) -> Result<i64, sqlx::Error> {
-    row.try_get::<DateTime<Utc>, _>(column).map(|time| time.timestamp_micros())
+    const FROM_1970_TO_2000: i64 = 946_684_800_000_000;
+    let bytes = row.try_get_raw(column)?.as_bytes().map_err(sqlx::Error::Decode)?;
+    let since_2000 = <[u8; 8]>::try_from(bytes).map(i64::from_be_bytes).ok();
+    since_2000
+        .filter(|micros| ![i64::MIN, i64::MAX].contains(micros))
+        .and_then(|micros| micros.checked_add(FROM_1970_TO_2000))
+        .ok_or_else(|| sqlx::Error::Decode(format!("{column} holds no date").into()))
 }

@@ -2,16 +2,17 @@
 
 use std::borrow::Cow;
 
+use reproq_model::RunId;
 use sqlx::{Row as _, query};
 
 use super::PostgresStore;
-use crate::{Ending, Fence, StoreError, acceptable};
+use crate::{Ending, Fence, Finished, StoreError, acceptable};
 
 pub(super) async fn finish(
     store: &PostgresStore,
     fence: Fence,
     endings: &[Ending],
-) -> Result<u64, StoreError> {
+) -> Result<Finished, StoreError> {
     let owner = match fence {
         Fence::Owner(incarnation) => Some(incarnation.0),
         Fence::LeaseEnded => None,
@@ -35,7 +36,11 @@ pub(super) async fn finish(
                 .bind(owner)
                 .fetch_one(connection)
                 .await?;
-            Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default())
+            let held: Option<Vec<i64>> = row.try_get("held")?;
+            Ok(Finished {
+                written: u64::try_from(row.try_get::<i64, _>("written")?).unwrap_or_default(),
+                held: held.unwrap_or_default().into_iter().map(RunId).collect(),
+            })
         })
         .await
 }

@@ -27,11 +27,19 @@ pub(super) async fn heartbeat(
     read_all!("heartbeat", rows, |row| owned_run!(row))
 }
 
-pub(super) async fn expired(store: &PostgresStore, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
+pub(super) async fn expired(
+    store: &PostgresStore,
+    worker: &Registration,
+    limit: u32,
+) -> Result<Vec<ExpiredRun>, StoreError> {
     let rows = store
         .duties
         .run("expired", async |connection| {
-            query(include_str!("sql/expired.sql")).bind(i64::from(limit)).fetch_all(connection).await
+            query(include_str!("sql/expired.sql"))
+                .bind(i64::from(limit))
+                .bind(worker.incarnation.0)
+                .fetch_all(connection)
+                .await
         })
         .await?;
     read_all!("expired", rows, |row| expired_run!(row))

@@ -1,21 +1,39 @@
 //! `LISTEN`: woken within a millisecond of an enqueue's commit, where the connection allows it.
 
+use std::time::Duration;
+
 use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::query;
+use tokio::time::timeout;
 
 use super::PostgresStore;
 use crate::StoreError;
+
+/// After so long without a word the connection is tested.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long the test may take.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// The channel that the package's INSERT notifies.
 const CHANNEL: &str = "reproq_wake";
 
 pub(super) async fn woken(store: &PostgresStore) -> Result<(), StoreError> {
     let mut place = store.listener.lock().await;
-    let mut listener = match place.take() {
-        Some(listener) => listener,
-        None => listen(store).await.map_err(StoreError::Unavailable)?,
+    let Some(mut listener) = place.take() else {
+        place.replace(listen(store).await.map_err(StoreError::Unavailable)?);
+        // What was said before has been missed.
+        return Ok(());
     };
     // `None` is a lost connection: whatever was sent meanwhile is lost too, so it counts as an error and the caller polls.
-    let heard = listener.try_recv().await;
+    let Ok(heard) = timeout(SILENCE, listener.try_recv()).await else {
+        // Nothing was said, or the connection is dead and nobody has told us: asking finds out.
+        timeout(ANSWER, query("SELECT 1").execute(&mut listener))
+            .await
+            .map_err(|_| StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))?
+            .map_err(StoreError::Unavailable)?;
+        *place = Some(listener);
+        return Ok(());
+    };
     match heard {
         Ok(Some(_)) => {
             *place = Some(listener);

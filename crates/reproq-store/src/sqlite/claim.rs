@@ -8,16 +8,13 @@ use sqlx::{Row as _, query};
 
 use super::SqliteStore;
 use super::link::modifier;
-use crate::rows::{self, claimed_run};
-use crate::{ClaimRequest, ClaimedRun, Glance, StoreError};
+use crate::rows;
+use crate::{Claim, ClaimRequest, Glance, StoreError};
 
 /// How many keys one round over the keyed lane visits in each queue; the next round goes on behind them.
 const KEYS_PER_ROUND: i64 = 200;
 
-pub(super) async fn claim(
-    store: &SqliteStore,
-    request: &ClaimRequest<'_>,
-) -> Result<Vec<ClaimedRun>, StoreError> {
+pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
     let mut heads = Vec::new();
     for queue in &request.worker.queues {
         let rows = store
@@ -45,19 +42,21 @@ pub(super) async fn claim(
 pub(super) async fn claim_keyed(
     store: &SqliteStore,
     request: &ClaimRequest<'_>,
-) -> Result<Vec<ClaimedRun>, StoreError> {
+) -> Result<Claim, StoreError> {
     let mut cursors = store.keyed_cursors.lock().await;
-    let mut claimed = Vec::new();
+    let mut claim = Claim::default();
     loop {
-        let room = request.limit as usize - claimed.len();
+        let room = request.limit as usize - claim.runs.len();
         let visit = visit(store, request, &cursors).await?;
         let ids: Vec<i64> = visit.ids.iter().copied().take(room).collect();
         let taken = take(store, "claim_keyed", include_str!("sql/claim_keyed.sql"), request, &ids).await?;
-        let progress = !taken.is_empty();
-        claimed.extend(taken);
-        if !progress || claimed.len() >= request.limit as usize {
+        let progress = !taken.runs.is_empty();
+        claim.runs.extend(taken.runs);
+        claim.unreadable.extend(taken.unreadable);
+        if !progress || claim.runs.len() >= request.limit as usize {
+            claim.more = !visit.next_cursors.is_empty();
             *cursors = visit.next_cursors;
-            return Ok(claimed);
+            return Ok(claim);
         }
     }
 }
@@ -133,9 +132,9 @@ async fn take(
     sql: &'static str,
     request: &ClaimRequest<'_>,
     ids: &[i64],
-) -> Result<Vec<ClaimedRun>, StoreError> {
+) -> Result<Claim, StoreError> {
     if ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Claim::default());
     }
     let rows = store
         .link
@@ -154,10 +153,8 @@ async fn take(
     rows.sort_by_cached_key(|row| {
         (row.try_get::<i64, _>("claim_key").ok(), row.try_get::<i64, _>("result_id").ok())
     });
-    rows.iter()
-        .map(|row| Ok(claimed_run!(row, i64, time)))
-        .collect::<Result<_, _>>()
-        .map_err(|error| StoreError::of(statement, error))
+    let read = || Ok(rows::claim!(&rows, i64, time));
+    read().map_err(|error| StoreError::of(statement, error))
 }
 
 pub(super) async fn promote_due(store: &SqliteStore, queues: &[String]) -> Result<Glance, StoreError> {

@@ -4,9 +4,13 @@ use serde_json::{Value, json};
 use sqlx::query;
 
 use super::SqliteStore;
-use crate::{Ending, Fence, StoreError, acceptable};
+use crate::{Ending, Fence, Finished, StoreError, acceptable};
 
-pub(super) async fn finish(store: &SqliteStore, fence: Fence, endings: &[Ending]) -> Result<u64, StoreError> {
+pub(super) async fn finish(
+    store: &SqliteStore,
+    fence: Fence,
+    endings: &[Ending],
+) -> Result<Finished, StoreError> {
     let owner = match fence {
         Fence::Owner(incarnation) => Some(incarnation.to_string()),
         Fence::LeaseEnded => None,
@@ -18,7 +22,7 @@ pub(super) async fn finish(store: &SqliteStore, fence: Fence, endings: &[Ending]
             query(include_str!("sql/finish.sql")).bind(batch).bind(owner).execute(connection).await
         })
         .await
-        .map(|done| done.rows_affected())
+        .map(|done| Finished { written: done.rows_affected(), held: Vec::new() })
 }
 
 fn row(ending: &Ending) -> Value {

@@ -35,11 +35,19 @@ pub(super) async fn heartbeat(
     read_all!("heartbeat", rows, |row| owned_run!(row))
 }
 
-pub(super) async fn expired(store: &SqliteStore, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
+pub(super) async fn expired(
+    store: &SqliteStore,
+    worker: &Registration,
+    limit: u32,
+) -> Result<Vec<ExpiredRun>, StoreError> {
     let rows = store
         .link
         .run("expired", async |connection| {
-            query(include_str!("sql/expired.sql")).bind(limit).fetch_all(connection).await
+            query(include_str!("sql/expired.sql"))
+                .bind(limit)
+                .bind(worker.incarnation.to_string())
+                .fetch_all(connection)
+                .await
         })
         .await?;
     read_all!("expired", rows, |row| expired_run!(row))

@@ -35,21 +35,30 @@ pub(super) struct FileWatch {
 pub(super) async fn woken(store: &SqliteStore) -> Result<(), StoreError> {
     let written = {
         let mut place = store.watch.lock().await;
-        match place.as_ref() {
-            Some(watch) => Arc::clone(&watch.written),
-            None => Arc::clone(&place.insert(watch(&store.path)?).written),
-        }
+        let Some(watch) = place.as_ref() else {
+            place.replace(watch(&store.path)?);
+            // What was committed before the watch began has been missed.
+            return Ok(());
+        };
+        Arc::clone(&watch.written)
     };
+    written.notified().await;
+    // A commit is written to the log and synced to the disk before others can see it: the news comes first. More news
+    // begins the waiting anew; it may be this connection's own, which changes nothing.
+    let mut pauses = PAUSES.iter();
     loop {
-        written.notified().await;
-        // A commit is written to the log and synced to the disk before others can see it: the news comes first.
-        for pause in PAUSES {
-            sleep(pause).await;
-            if has_changed(store).await? {
-                return Ok(());
-            }
+        let Some(pause) = pauses.next() else {
+            written.notified().await;
+            pauses = PAUSES.iter();
+            continue;
+        };
+        tokio::select! {
+            () = sleep(*pause) => {}
+            () = written.notified() => pauses = PAUSES.iter(),
         }
-        // Nobody else has committed: the write was this connection's own, or was rolled back.
+        if has_changed(store).await? {
+            return Ok(());
+        }
     }
 }
 

@@ -22,8 +22,8 @@ use tokio::sync::Mutex;
 use self::link::Link;
 use self::listen::FileWatch;
 use crate::{
-    ClaimRequest, ClaimedRun, Ending, ExpiredRun, Fence, Glance, OwnedRun, QueueDepth, Registration, Store,
-    StoreError, WorkerSeen,
+    Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
+    Store, StoreError, WorkerSeen,
 };
 
 /// The queue in a SQLite file.
@@ -65,11 +65,11 @@ impl Store for SqliteStore {
         registry::check_schema(self).await
     }
 
-    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
+    async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
         claim::claim(self, request).await
     }
 
-    async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedRun>, StoreError> {
+    async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
         claim::claim_keyed(self, request).await
     }
 
@@ -77,7 +77,7 @@ impl Store for SqliteStore {
         claim::promote_due(self, queues).await
     }
 
-    async fn finish(&self, fence: Fence, endings: &[Ending]) -> Result<u64, StoreError> {
+    async fn finish(&self, fence: Fence, endings: &[Ending]) -> Result<Finished, StoreError> {
         finish::finish(self, fence, endings).await
     }
 
@@ -85,8 +85,8 @@ impl Store for SqliteStore {
         lease::heartbeat(self, worker, lease).await
     }
 
-    async fn expired(&self, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
-        lease::expired(self, limit).await
+    async fn expired(&self, worker: &Registration, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
+        lease::expired(self, worker, limit).await
     }
 
     async fn register(&self, worker: &Registration) -> Result<(), StoreError> {

@@ -1,9 +1,10 @@
 //! READY -> RUNNING: which runs, in which order, and what it writes.
 
 use crate::database::{
-    Database, both, claim, claim_keyed, claim_one, failed, finish, ids, released, retried, worker,
+    Database, LEASE, both, claim, claim_keyed, claim_one, failed, finish, ids, released, retried, worker,
 };
 use reproq_model::{Epoch, RunStatus};
+use reproq_store::ClaimRequest;
 use std::time::Duration;
 
 both! {
@@ -47,6 +48,23 @@ both! {
         let second = db.insert("queue_name, priority", "'c', 2").await;
         assert_eq!(ids(&claim(&*store, &worker, 3).await), [first, second, third]);
         assert_eq!(ids(&claim(&*store, &worker, 3).await), [last]);
+    }
+
+    async fn a_run_that_cannot_be_read_does_not_keep_the_others(db: &Database) {
+        let (store, worker) = (db.store().await, worker("w", &["default"]));
+        let broken = db.ready().await;
+        let good = db.ready().await;
+        if db.is_postgres() {
+            // A date that PostgreSQL knows and no program does.
+            db.execute(&format!("UPDATE task_runs SET enqueued_at = '-infinity' WHERE result_id = {broken}")).await;
+        } else {
+            let odd = "'2026-01-01T00:00:00Z'";
+            db.execute(&format!("UPDATE task_runs SET enqueued_at = {odd} WHERE result_id = {broken}")).await;
+        }
+        let request = ClaimRequest { worker: &worker, limit: 10, lease: LEASE };
+        let claim = store.claim(&request).await.unwrap();
+        assert_eq!(ids(&claim.runs), [good]);
+        assert_eq!(claim.unreadable.iter().map(|run| (run.id, run.epoch)).collect::<Vec<_>>(), [(broken, Epoch(1))]);
     }
 
     async fn a_queue_that_nobody_serves_waits(db: &Database) {

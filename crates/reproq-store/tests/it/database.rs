@@ -297,8 +297,13 @@ pub fn worker(worker_id: &str, queues: &[&str]) -> Registration {
     }
 }
 
+/// A worker other than all others.
+pub fn other() -> Registration {
+    worker("somebody else", &[])
+}
+
 pub async fn claim(store: &dyn Store, worker: &Registration, limit: u32) -> Vec<ClaimedRun> {
-    store.claim(&ClaimRequest { worker, limit, lease: LEASE }).await.unwrap()
+    store.claim(&ClaimRequest { worker, limit, lease: LEASE }).await.unwrap().runs
 }
 
 pub async fn claim_one(store: &dyn Store, worker: &Registration) -> ClaimedRun {
@@ -306,7 +311,7 @@ pub async fn claim_one(store: &dyn Store, worker: &Registration) -> ClaimedRun {
 }
 
 pub async fn claim_keyed(store: &dyn Store, worker: &Registration, limit: u32) -> Vec<ClaimedRun> {
-    store.claim_keyed(&ClaimRequest { worker, limit, lease: LEASE }).await.unwrap()
+    store.claim_keyed(&ClaimRequest { worker, limit, lease: LEASE }).await.unwrap().runs
 }
 
 pub fn ids(runs: &[ClaimedRun]) -> Vec<RunId> {
@@ -378,7 +383,7 @@ pub async fn try_finish(
     store
         .finish(Fence::Owner(worker.incarnation), &[ending(run, transition)])
         .await
-        .map(|written| written == 1)
+        .map(|finished| finished.written == 1)
 }
 
 /// What should not take long.

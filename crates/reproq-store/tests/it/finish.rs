@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reproq_model::{Epoch, RunId, RunStatus, Transition};
-use reproq_store::{Ending, Fence};
+use reproq_store::{Ending, Fence, Finished};
 use serde_json::Value;
 
 use crate::database::{
@@ -23,7 +23,7 @@ both! {
         let mut success = ending(&run, returned(r#"{"b":1,"a":[]}"#));
         success.logs_uri = Some("file:///logs/1".to_owned());
         success.transition.metadata = Some(raw(r#"{"step":3}"#));
-        assert_eq!(store.finish(Fence::Owner(worker.incarnation), &[success]).await.unwrap(), 1);
+        assert_eq!(store.finish(Fence::Owner(worker.incarnation), &[success]).await.unwrap().written, 1);
         assert!(db.holds(id, LET_GO).await);
         assert!(db.holds(id, "status = 'SUCCESSFUL' AND finished_at IS NOT NULL AND failed_at IS NULL AND last_error IS NULL").await);
         assert!(db.holds(id, "attempts = 1 AND epoch = 1 AND started_at IS NOT NULL AND crash_count = 0").await);
@@ -231,10 +231,10 @@ both! {
         let id = db.ready().await;
         let run = claim_one(&*store, &owner).await;
         let lost = || [ending(&run, to(RunStatus::Failed))];
-        assert_eq!(store.finish(Fence::LeaseEnded, &lost()).await.unwrap(), 0);
+        assert_eq!(store.finish(Fence::LeaseEnded, &lost()).await.unwrap().written, 0);
         assert_eq!(db.status(id).await, "RUNNING");
         db.lapse("TRUE").await;
-        assert_eq!(store.finish(Fence::LeaseEnded, &lost()).await.unwrap(), 1);
+        assert_eq!(store.finish(Fence::LeaseEnded, &lost()).await.unwrap().written, 1);
         assert_eq!(db.status(id).await, "FAILED");
         assert!(!finish(&*store, &owner, &run, returned("1")).await);
     }
@@ -263,9 +263,9 @@ both! {
         // Ten of them have another owner by now.
         db.execute("UPDATE task_runs SET epoch = epoch + 1 WHERE result_id IN (SELECT result_id FROM task_runs ORDER BY result_id LIMIT 10)").await;
         let fence = Fence::Owner(worker.incarnation);
-        let written = within(Duration::from_secs(2), "the batch", store.finish(fence, &endings)).await.unwrap();
+        let written = within(Duration::from_secs(2), "the batch", store.finish(fence, &endings)).await.unwrap().written;
         assert_eq!(written, 490);
-        assert_eq!(store.finish(fence, &endings).await.unwrap(), 0);
+        assert_eq!(store.finish(fence, &endings).await.unwrap().written, 0);
         for (status, count) in [("RUNNING", 10), ("SUCCESSFUL", 98), ("FAILED", 98), ("READY", 196), ("CANCELLED", 98)] {
             assert_eq!(db.count(&format!("status = '{status}'")).await, count, "{status}");
         }
@@ -277,10 +277,29 @@ both! {
 
     async fn no_endings_are_no_work(db: &Database) {
         let (store, worker) = (db.store().await, worker("w", &["default"]));
-        assert_eq!(store.finish(Fence::Owner(worker.incarnation), &[]).await.unwrap(), 0);
+        assert_eq!(store.finish(Fence::Owner(worker.incarnation), &[]).await.unwrap().written, 0);
     }
 }
 
 async fn json(db: &Database, id: RunId, column: &str) -> Value {
     serde_json::from_str(&db.column(id, column).await.unwrap()).unwrap()
+}
+
+/// SQLite has no row locks.
+#[tokio::test]
+async fn a_row_that_somebody_holds_keeps_no_other_ending() {
+    let db = Database::postgres().await;
+    let (store, worker) = (db.store().await, worker("w", &["default"]));
+    db.insert_many(3, "", "").await;
+    let runs = claim(&*store, &worker, 3).await;
+    let mut operator = db.another_side().await;
+    let lock = format!("BEGIN; SELECT 1 FROM task_runs WHERE result_id = {} FOR UPDATE", runs[1].id);
+    operator.rows(&lock).await.unwrap();
+    let endings: Vec<Ending> = runs.iter().map(|run| ending(run, returned("1"))).collect();
+    let fence = Fence::Owner(worker.incarnation);
+    let finished = within(Duration::from_secs(2), "the batch", store.finish(fence, &endings)).await.unwrap();
+    assert_eq!(finished, Finished { written: 2, held: vec![runs[1].id] });
+    operator.rows("ROLLBACK").await.unwrap();
+    let finished = store.finish(fence, &endings).await.unwrap();
+    assert_eq!(finished, Finished { written: 1, held: vec![] }, "the others have been written before");
 }

@@ -63,7 +63,7 @@ both! {
         db.lapse("TRUE").await;
         assert!(claim_keyed(&*store, &worker, 1).await.is_empty());
         let endings = [crate::database::ending(&held[0], to(RunStatus::Failed))];
-        assert_eq!(store.finish(Fence::LeaseEnded, &endings).await.unwrap(), 1);
+        assert_eq!(store.finish(Fence::LeaseEnded, &endings).await.unwrap().written, 1);
         assert_eq!(claim_keyed(&*store, &worker, 1).await.len(), 1);
     }
 

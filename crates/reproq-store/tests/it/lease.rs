@@ -6,7 +6,7 @@ use reproq_model::{Epoch, RunStatus};
 use reproq_store::{Fence, OwnedRun};
 
 use crate::database::{
-    Database, LEASE, both, claim, claim_keyed, claim_one, ending, finish, returned, to, within, worker,
+    Database, LEASE, both, claim, claim_keyed, claim_one, ending, finish, other, returned, to, within, worker,
 };
 
 both! {
@@ -32,10 +32,23 @@ both! {
         db.execute(&format!("UPDATE task_runs SET cancel_requested = TRUE WHERE result_id = {keyed}")).await;
         let mut owned = store.heartbeat(&worker, LEASE).await.unwrap();
         owned.sort_by_key(|run| run.id);
+        for run in &mut owned {
+            let left = std::mem::take(&mut run.lease_left);
+            assert!(left > LEASE / 2 && left <= LEASE, "{left:?}");
+        }
         assert_eq!(owned, [
-            OwnedRun { id: plain, epoch: Epoch(1), cancel_requested: false },
-            OwnedRun { id: keyed, epoch: Epoch(1), cancel_requested: true },
+            OwnedRun { id: plain, epoch: Epoch(1), cancel_requested: false, lease_left: Duration::ZERO },
+            OwnedRun { id: keyed, epoch: Epoch(1), cancel_requested: true, lease_left: Duration::ZERO },
         ]);
+    }
+
+    async fn a_worker_does_not_take_back_its_own(db: &Database) {
+        let (store, me) = (db.store().await, worker("w", &["default"]));
+        db.ready().await;
+        claim_one(&*store, &me).await;
+        db.lapse("TRUE").await;
+        assert!(store.expired(&me, 10).await.unwrap().is_empty(), "its ending may be on its way");
+        assert_eq!(store.expired(&worker("w", &[]), 10).await.unwrap().len(), 1);
     }
 
     async fn a_heartbeat_is_for_this_start_of_the_worker_alone(db: &Database) {
@@ -54,16 +67,16 @@ both! {
         let (store, worker) = (db.store().await, worker("silent", &["default"]));
         db.insert_many(3, "max_attempts, crash_count", "7, 2").await;
         let runs = claim(&*store, &worker, 2).await;
-        assert!(store.expired(10).await.unwrap().is_empty());
+        assert!(store.expired(&other(), 10).await.unwrap().is_empty());
         db.lapse(&format!("result_id = {}", runs[1].id)).await;
-        let expired = store.expired(10).await.unwrap();
+        let expired = store.expired(&other(), 10).await.unwrap();
         assert_eq!(expired.len(), 1);
         let found = &expired[0];
         assert_eq!((found.id, found.epoch, found.worker_id.as_str()), (runs[1].id, Epoch(1), "silent"));
         assert_eq!((found.attempts, found.max_attempts, found.crash_count), (1, 7, 2));
         db.lapse("TRUE").await;
-        assert_eq!(store.expired(1).await.unwrap().len(), 1, "a limit is kept");
-        assert_eq!(store.expired(10).await.unwrap().len(), 2);
+        assert_eq!(store.expired(&other(), 1).await.unwrap().len(), 1, "a limit is kept");
+        assert_eq!(store.expired(&other(), 10).await.unwrap().len(), 2);
     }
 
     async fn a_heartbeat_between_the_look_and_the_taking_saves_the_run(db: &Database) {
@@ -71,9 +84,9 @@ both! {
         let id = db.ready().await;
         let run = claim_one(&*store, &worker).await;
         db.lapse("TRUE").await;
-        assert_eq!(store.expired(10).await.unwrap().len(), 1);
+        assert_eq!(store.expired(&other(), 10).await.unwrap().len(), 1);
         store.heartbeat(&worker, LEASE).await.unwrap();
-        assert_eq!(store.finish(Fence::LeaseEnded, &[ending(&run, to(RunStatus::Failed))]).await.unwrap(), 0);
+        assert_eq!(store.finish(Fence::LeaseEnded, &[ending(&run, to(RunStatus::Failed))]).await.unwrap().written, 0);
         assert_eq!(db.status(id).await, "RUNNING");
     }
 }
@@ -110,8 +123,8 @@ async fn a_lapsed_run_that_somebody_holds_is_left_for_the_next_look() {
         .rows(&format!("BEGIN; SELECT 1 FROM task_runs WHERE result_id = {} FOR UPDATE", runs[0].id))
         .await
         .unwrap();
-    let found = within(Duration::from_secs(2), "the look", store.expired(10)).await.unwrap();
+    let found = within(Duration::from_secs(2), "the look", store.expired(&other(), 10)).await.unwrap();
     assert_eq!(found.iter().map(|run| run.id).collect::<Vec<_>>(), [runs[1].id]);
     operator.rows("COMMIT").await.unwrap();
-    assert_eq!(store.expired(10).await.unwrap().len(), 2);
+    assert_eq!(store.expired(&other(), 10).await.unwrap().len(), 2);
 }

@@ -9,7 +9,9 @@ use reproq_model::{Epoch, RunId, RunStatus, Transition};
 use reproq_store::{Ending, Fence, Registration, Store};
 use tokio::runtime::Runtime;
 
-use crate::database::{Database, LEASE, claim, claim_keyed, failed, released, retried, returned, worker};
+use crate::database::{
+    Database, LEASE, claim, claim_keyed, failed, other, released, retried, returned, worker,
+};
 
 #[derive(Debug, Clone)]
 enum Move {
@@ -158,7 +160,7 @@ impl Bench<'_> {
                 assert_eq!(owned, expected);
             }
             Move::Reclaim { how } => {
-                let mut found = self.store.expired(100).await.unwrap();
+                let mut found = self.store.expired(&other(), 100).await.unwrap();
                 found.sort_by_key(|run| run.id);
                 let expected: Vec<(RunId, i32)> =
                     self.runs.iter().filter(|run| run.lapsed).map(|run| (run.id, run.epoch)).collect();
@@ -199,6 +201,7 @@ impl Bench<'_> {
             .finish(fence, &[Ending { id, epoch, transition: how.transition(), logs_uri: None }])
             .await
             .unwrap()
+            .written
             == 1
     }
 

@@ -7,7 +7,7 @@ use reproq_model::{AttemptEnd, AttemptFacts, classify};
 use reproq_store::{Ending, OwnedRun, Registration, Store};
 use tokio::time::sleep;
 
-use super::trust;
+use super::margin;
 use crate::attempt::Attempts;
 use crate::telemetry;
 
@@ -34,8 +34,7 @@ pub(crate) async fn beat(store: Rc<dyn Store>, registration: Rc<Registration>, a
 }
 
 fn give_back_strangers(attempts: &Attempts, owned: &[OwnedRun], asked_at: Instant) {
-    // A renewal leaves alone what has two thirds of its lease left, so no more than that is certain.
-    let strangers = attempts.held.confirm(owned, asked_at, trust(attempts.settings.lease * 2 / 3));
+    let strangers = attempts.held.confirm(owned, asked_at, margin(attempts.settings.lease));
     if strangers.is_empty() {
         return;
     }

@@ -8,7 +8,12 @@ use std::time::Duration;
 pub(crate) use heartbeat::{beat, watch};
 pub(crate) use reclaim::reclaim;
 
-/// How long a worker may believe in a lease: what is left of it must be enough to kill what it has started.
+/// How long before a lease's end a worker stops to believe in it: long enough to kill what it has started.
+pub(crate) fn margin(lease: Duration) -> Duration {
+    (lease / 5).min(Duration::from_secs(3))
+}
+
+/// How long a worker may believe in a fresh lease.
 pub(crate) fn trust(lease: Duration) -> Duration {
-    lease.saturating_sub((lease / 5).min(Duration::from_secs(3)))
+    lease.saturating_sub(margin(lease))
 }

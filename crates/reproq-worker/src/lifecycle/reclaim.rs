@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use reproq_model::{AttemptEnd, AttemptFacts, classify};
-use reproq_store::{Ending, ExpiredRun, Fence, Store, StoreError};
+use reproq_store::{Ending, ExpiredRun, Fence, Registration, Store, StoreError};
 use tokio::time::sleep;
 
 use crate::telemetry;
@@ -13,9 +13,9 @@ use crate::telemetry;
 const BATCH: u32 = 100;
 
 /// Looks at once, and then for ever.
-pub(crate) async fn reclaim(store: Rc<dyn Store>, interval: Duration) {
+pub(crate) async fn reclaim(store: Rc<dyn Store>, registration: Rc<Registration>, interval: Duration) {
     loop {
-        match take_back(store.as_ref()).await {
+        match take_back(store.as_ref(), &registration).await {
             Ok(count) => {
                 telemetry::reclaimed(count);
                 if count >= u64::from(BATCH) {
@@ -28,13 +28,30 @@ pub(crate) async fn reclaim(store: Rc<dyn Store>, interval: Duration) {
     }
 }
 
-async fn take_back(store: &dyn Store) -> Result<u64, StoreError> {
-    let expired = store.expired(BATCH).await?;
+async fn take_back(store: &dyn Store, registration: &Registration) -> Result<u64, StoreError> {
+    let expired = store.expired(registration, BATCH).await?;
     if expired.is_empty() {
         return Ok(0);
     }
     let endings: Vec<Ending> = expired.iter().map(ending).collect();
-    store.finish(Fence::LeaseEnded, &endings).await
+    match store.finish(Fence::LeaseEnded, &endings).await {
+        Ok(finished) => Ok(finished.written),
+        Err(StoreError::Refused { .. }) => take_back_one_by_one(store, &endings).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// One run that the database refuses to take back must not keep the others.
+async fn take_back_one_by_one(store: &dyn Store, endings: &[Ending]) -> Result<u64, StoreError> {
+    let mut count = 0;
+    for ending in endings {
+        match store.finish(Fence::LeaseEnded, std::slice::from_ref(ending)).await {
+            Ok(finished) => count += finished.written,
+            Err(error @ StoreError::Refused { .. }) => telemetry::given_up(ending.id, &error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
 }
 
 fn ending(run: &ExpiredRun) -> Ending {

@@ -1,10 +1,16 @@
 -- The one way out of RUNNING, for any number of runs: success, failure, retry, release, cancellation, lost lease.
 -- Matches run, state, epoch and owner; a row that does not match has another owner by now and is left alone.
--- Sent twice, it writes once. $12 is null when the ender is not the owner: then only a lease that has ended counts.
+-- A row that somebody holds (an operator's open transaction) is not waited for: all other endings would wait with it. It
+-- comes back under `held`, to be sent again. Sent twice, an ending writes once. $12 is null when the ender is not the owner: then only a lease that has ended counts.
 WITH ended AS (
     SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bool[],
                          $9::bool[], $10::text[], $11::text[])
         AS e (result_id, epoch, status, return_json, error, last_error, delay_us, give_back, crashed, metadata, logs_uri)
+), taken AS MATERIALIZED (
+    SELECT r.result_id FROM task_runs r JOIN ended e ON e.result_id = r.result_id
+     WHERE r.status = 'RUNNING' AND r.epoch = e.epoch
+       AND (r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))
+     ORDER BY r.result_id FOR NO KEY UPDATE OF r SKIP LOCKED
 ), written AS (
     UPDATE task_runs r SET
         status = e.status, updated_at = clock_timestamp(),
@@ -21,11 +27,17 @@ WITH ended AS (
         worker_ids = CASE WHEN e.give_back THEN r.worker_ids - -1 ELSE r.worker_ids END,
         started_at = CASE WHEN e.give_back AND r.attempts = 1 THEN NULL ELSE r.started_at END,
         crash_count = r.crash_count + e.crashed::int,
+        -- A run that has started no longer stands for its twins: one of them may be READY by now.
+        dedup = CASE r.dedup WHEN 1 THEN 0 ELSE r.dedup END,
         leased_until = NULL, leased_by = NULL, incarnation = NULL, slot_no = NULL,
         cancel_requested = r.cancel_requested AND e.status = 'READY'
-      FROM ended e
-     WHERE r.result_id = e.result_id AND r.status = 'RUNNING' AND r.epoch = e.epoch
-       AND (r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))
+      FROM taken t JOIN ended e ON e.result_id = t.result_id
+     WHERE r.result_id = t.result_id
     RETURNING 1
 )
-SELECT count(*) FROM written
+SELECT (SELECT count(*) FROM written) AS written,
+       CASE WHEN (SELECT count(*) FROM written) < cardinality($1) THEN ARRAY(
+            SELECT r.result_id FROM task_runs r JOIN ended e ON e.result_id = r.result_id
+             WHERE r.status = 'RUNNING' AND r.epoch = e.epoch
+               AND (r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))
+               AND NOT EXISTS (SELECT 1 FROM taken t WHERE t.result_id = r.result_id)) END AS held

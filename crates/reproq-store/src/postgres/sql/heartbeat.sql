@@ -10,7 +10,11 @@ WITH ageing AS MATERIALIZED (
 ), renewed AS (
     UPDATE task_runs r SET leased_until = clock_timestamp() + make_interval(secs => $3)
       FROM ageing WHERE r.result_id = ageing.result_id
+    RETURNING r.result_id, r.leased_until
 ), seen AS (
     UPDATE reproq_workers SET last_seen_at = clock_timestamp() WHERE worker_id = $2 AND incarnation = $1
 )
-SELECT result_id, epoch, cancel_requested FROM task_runs WHERE incarnation = $1 AND status = 'RUNNING'
+SELECT r.result_id, r.epoch, r.cancel_requested,
+       (extract(epoch FROM COALESCE(n.leased_until, r.leased_until) - clock_timestamp()) * 1000000)::bigint AS left_us
+  FROM task_runs r LEFT JOIN renewed n ON n.result_id = r.result_id
+ WHERE r.incarnation = $1 AND r.status = 'RUNNING'

@@ -19,6 +19,8 @@ UPDATE task_runs SET
     worker_ids = CASE WHEN e.value ->> 7 THEN json_remove(worker_ids, '$[#-1]') ELSE worker_ids END,
     started_at = CASE WHEN e.value ->> 7 AND attempts = 1 THEN NULL ELSE started_at END,
     crash_count = crash_count + (e.value ->> 8),
+    -- A run that has started no longer stands for its twins: one of them may be READY by now.
+    dedup = CASE dedup WHEN 1 THEN 0 ELSE dedup END,
     leased_until = NULL, leased_by = NULL, incarnation = NULL, slot_no = NULL,
     cancel_requested = cancel_requested AND e.value ->> 2 = 'READY'
   FROM json_each(?1) e
