@@ -219,7 +219,10 @@ fn stopped(end: AttemptEnd) -> Failure {
         AttemptEnd::Cancelled => (FailureKind::Cancelled, "the run was cancelled".to_owned(), None, None),
         AttemptEnd::NotAllowed { task_path } => (
             FailureKind::SecurityViolation,
-            format!("{task_path} is in no module that this worker may run (see --allowed-task-modules)"),
+            format!(
+                "{task_path} is in no module whose tasks this worker may run; move it to the `tasks` module of an installed \
+                 app, or add its module to ALLOWED_TASK_MODULES (--allowed-task-modules)"
+            ),
             None,
             None,
         ),

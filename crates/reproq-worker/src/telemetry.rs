@@ -16,12 +16,12 @@ pub(crate) fn claimed(count: usize) {
 
 pub(crate) fn attempt_ended(run: &ClaimedRun, transition: &Transition, took: Duration) {
     let (result_id, task, attempt) = (run.id.0, run.task_path.as_str(), run.attempts);
-    let ms = took.as_secs_f64() * 1000.0;
+    let ms = rounded(took * 1000);
     match transition.status {
         RunStatus::Successful => tracing::debug!(result_id, task, attempt, ms, "succeeded"),
         RunStatus::Ready if transition.give_back => tracing::info!(result_id, task, attempt, "given back"),
         RunStatus::Ready => {
-            let again_in = transition.delay.as_secs_f64();
+            let again_in = rounded(transition.delay);
             tracing::warn!(
                 result_id,
                 task,
@@ -35,6 +35,11 @@ pub(crate) fn attempt_ended(run: &ClaimedRun, transition: &Transition, took: Dur
         RunStatus::Cancelled => tracing::warn!(result_id, task, attempt, "cancelled"),
         _ => tracing::error!(result_id, task, attempt, ms, error = cause(transition), "failed"),
     }
+}
+
+/// Seconds, to the millisecond.
+fn rounded(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 /// The message inside the entry for `errors_json`.

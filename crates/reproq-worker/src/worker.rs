@@ -74,7 +74,10 @@ async fn live(store: Rc<dyn Store>, settings: Settings, shutdown: Shutdown) -> R
         store.set_priority_aging(seconds).await?;
     }
     tracing::info!(
-        worker_id = settings.worker_id, queues = ?settings.queues, concurrency = settings.concurrency, mode = ?settings.executor.mode,
+        worker_id = settings.worker_id,
+        queues = settings.queues.join(","),
+        concurrency = settings.concurrency,
+        modules = settings.executor.allowed_modules,
         "worker started"
     );
     let ended =
@@ -83,7 +86,7 @@ async fn live(store: Rc<dyn Store>, settings: Settings, shutdown: Shutdown) -> R
     if let Err(error) = store.deregister(&registration).await {
         tracing::warn!(%error, "the worker could not sign off; its entry will look silent");
     }
-    tracing::info!(?ended, "worker stopped");
+    tracing::info!(nothing_left = ended == Ended::Drained, "worker stopped");
     Ok(ended)
 }
 
@@ -181,7 +184,11 @@ async fn drain(attempts: &Rc<Attempts>, slots: &mut JoinSet<()>) {
     let grace = attempts.settings.shutdown_timeout;
     let busy = attempts.slots.busy();
     if busy > 0 {
-        tracing::info!(busy, grace_seconds = grace.as_secs_f64(), "stopping: waiting for running attempts");
+        tracing::info!(
+            busy,
+            grace_seconds = grace.as_secs_f64(),
+            "stopping: waiting for running attempts; the next signal interrupts them"
+        );
     }
     let all_ended = async { while slots.join_next().await.is_some() {} };
     if timeout(grace, all_ended).await.is_err() {

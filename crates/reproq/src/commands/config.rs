@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use reproq_config::Resolved;
+use reproq_config::{Explained, OptionSpec, Origin, Resolved, find_option};
 
 use crate::output;
 
@@ -17,6 +17,7 @@ pub fn run(config: &Resolved, flags: &ArgMatches) -> ExitCode {
     let rows: Vec<Vec<String>> = config
         .explain()
         .iter()
+        .filter(|entry| has_effect(entry) || entry.origin != Origin::Default)
         .map(|entry| {
             let mut row = vec![entry.name.to_owned(), entry.value.clone().unwrap_or_else(|| "-".to_owned())];
             if explain {
@@ -32,4 +33,9 @@ pub fn run(config: &Resolved, flags: &ArgMatches) -> ExitCode {
         output::complain(warning);
     }
     ExitCode::SUCCESS
+}
+
+/// Parts that are not built yet have options all the same; they are only worth a line when somebody has set one.
+fn has_effect(entry: &Explained) -> bool {
+    find_option(entry.name).is_none_or(OptionSpec::is_effective)
 }
