@@ -52,6 +52,7 @@ macro_rules! queue_depth {
                 .parse()
                 .map_err(|error: reproq_model::status::UnknownStatus| sqlx::Error::Decode(Box::new(error)))?,
             count: $row.try_get("runs")?,
+            scheduled: $row.try_get("scheduled")?,
             oldest_age: $row.try_get::<Option<i64>, _>("oldest_us")?.map(crate::rows::micros),
         }
     };

@@ -167,6 +167,8 @@ pub struct QueueDepth {
     pub status: RunStatus,
     /// Runs in it.
     pub count: i64,
+    /// How many of them are READY and not due yet.
+    pub scheduled: i64,
     /// For READY: how long the first in line has been eligible.
     pub oldest_age: Option<Duration>,
 }

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     fn depth(queue: &str, status: RunStatus, count: i64) -> QueueDepth {
-        QueueDepth { queue_name: queue.to_owned(), status, count, oldest_age: None }
+        QueueDepth { queue_name: queue.to_owned(), status, count, scheduled: 0, oldest_age: None }
     }
 
     #[test]
