@@ -60,7 +60,8 @@ def _run_once(options: argparse.Namespace) -> int:
     # From here on the outcome is settled; a late SIGTERM must not tear the envelope.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     streams.write_all(private, text.encode("ascii"))
-    os.close(private)
+    # The end of the answer, even if threads of the task keep this process: the worker kills it then.
+    streams.release_stdout()
     return 0 if text.startswith('{"ok":true') else 1
 
 

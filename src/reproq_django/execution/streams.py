@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 
+_private: list[int] = []
+
 
 def claim_stdout() -> int:
     """Keep the original stdout for the envelope and send everything else that writes to stdout to stderr.
 
     The redirect is made on descriptors, because a task prints in more ways than ``sys.stdout``: C code and
-    subprocesses write to descriptor 1. The private copy is not inheritable, so no subprocess holds it open.
+    subprocesses write to descriptor 1. No process that a task starts, by exec or by fork, holds the private
+    copy open: the worker waits for its end.
 
     Returns:
         The descriptor to write the envelope to.
@@ -18,7 +21,15 @@ def claim_stdout() -> int:
     private = os.dup(1)
     sys.stdout.flush()
     os.dup2(2, 1)
+    _private.append(private)
+    os.register_at_fork(after_in_child=release_stdout)
     return private
+
+
+def release_stdout() -> None:
+    """Close the private copy: nothing more will be said."""
+    while _private:
+        os.close(_private.pop())
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -165,6 +165,12 @@ class _Zygote:
         """Report each child that ended; only ours are waited for, a site may keep subprocesses of its own."""
         for pid in tuple(self.children):
             try:
+                if hasattr(os, "waitid"):
+                    if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                        continue
+                    # What a task has left in its session goes with its child; until the child is reaped, the
+                    # number is certainly its own.
+                    _kill_group(pid)
                 ended, status, usage = os.wait4(pid, os.WNOHANG)
             except ChildProcessError:
                 ended, status, usage = pid, 0, None
@@ -182,8 +188,12 @@ class _Zygote:
             # Just after the fork the child may not lead a group yet.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+            _kill_group(pid)
+
+
+def _kill_group(leader: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def _rss_kib(usage: Any) -> int:
