@@ -4,13 +4,14 @@
 //! run is somebody else's by then.
 
 use std::collections::VecDeque;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use reproq_model::{AttemptEnd, AttemptFacts, classify};
 use reproq_store::{ClaimedRun, Ending, UnreadableRun};
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::executor::{Answer, Seat};
 use crate::finisher::Endings;
@@ -42,6 +43,17 @@ enum Event {
     Shutdown,
 }
 
+/// How a slot goes on after a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Process {
+    /// With the same process.
+    Stays,
+    /// Without: what was behind the run has gone with it, and had not begun.
+    Gone,
+    /// Without, and for want of one the run itself had not begun.
+    Wanting,
+}
+
 impl Attempts {
     /// The life of one slot: runs, until there are no more.
     pub(crate) async fn slot(self: Rc<Self>, mut seat: Seat) {
@@ -60,57 +72,121 @@ impl Attempts {
                 Err(None) => self.lose(&run),
             }
         }
-        if line.is_empty() {
-            return;
-        }
-        if let Err(error) = seat.send(line.make_contiguous()).await {
-            // Not the runs' fault: they go back untouched, and this slot takes a breath.
-            tracing::error!(%error, "no executor; giving the run back");
-            for run in &line {
-                self.release(run);
-            }
-            return sleep(NO_EXECUTOR_PAUSE).await;
-        }
+        let mut first = true;
         while let Some(run) = line.pop_front() {
-            if !self.attend(seat, &run).await {
-                // The process is gone, and the runs behind this one with it: none of them had begun.
-                return line.iter().for_each(|run| self.release(run));
+            let mut stop = pin!(told(self.held.start(run.id)));
+            let process = if first && let Err(process) = self.prepare(seat, &run, stop.as_mut()).await {
+                process
+            } else {
+                if first {
+                    seat.send(std::iter::once(&run).chain(&line));
+                    first = false;
+                }
+                self.attend(seat, &run, stop).await
+            };
+            if process == Process::Stays {
+                continue;
+            }
+            line.drain(..).for_each(|run| self.release(&run));
+            if process == Process::Wanting {
+                self.breathe().await;
             }
         }
     }
 
-    /// Sees one run through. Returns whether the process can go on.
-    async fn attend(&self, seat: &mut Seat, run: &ClaimedRun) -> bool {
+    /// Gets hold of a process. Without one, ends the run, which has not begun: that is not its fault.
+    async fn prepare(
+        &self,
+        seat: &mut Seat,
+        run: &ClaimedRun,
+        stop: Pin<&mut impl Future<Output = Stop>>,
+    ) -> Result<(), Process> {
+        let (end, process) = tokio::select! {
+            biased;
+            () = self.shutdown.reaches(Urgency::Hurry) => (Some(AttemptEnd::Released), Process::Gone),
+            why = stop => match why {
+                Stop::Cancelled => (Some(AttemptEnd::Cancelled), Process::Gone),
+                Stop::Lost => (None, Process::Gone),
+            },
+            warm = timeout(self.limit(run), seat.warm()) => {
+                match warm {
+                    Ok(Ok(())) => return Ok(()),
+                    Ok(Err(error)) => tracing::error!(%error, "no executor; giving the run back"),
+                    Err(_) => tracing::error!("no executor within the run's timeout; giving the run back"),
+                }
+                (Some(AttemptEnd::Released), Process::Wanting)
+            }
+        };
+        match end {
+            Some(end) => self.end(run, end, Duration::ZERO, None),
+            None => self.lose(run),
+        }
+        Err(process)
+    }
+
+    /// Sees one run through.
+    async fn attend(
+        &self,
+        seat: &mut Seat,
+        run: &ClaimedRun,
+        stop: Pin<&mut impl Future<Output = Stop>>,
+    ) -> Process {
         let began = Instant::now();
         let limit = self.limit(run);
-        let stop = self.held.start(run.id);
         let event = tokio::select! {
             biased;
             answer = seat.answer(run) => Event::Answer(answer),
-            why = told(stop) => Event::Stop(why),
+            why = stop => Event::Stop(why),
             () = sleep(limit) => Event::TimeUp,
             () = self.shutdown.reaches(Urgency::Hurry) => Event::Shutdown,
         };
-        let (end, goes_on) = match event {
-            Event::Answer(Answer::Envelope(envelope)) => (Some(AttemptEnd::Answered(envelope)), true),
-            Event::Answer(Answer::Died { how, stderr_tail }) => {
-                (Some(AttemptEnd::Crashed { how, stderr_tail }), false)
+        let (end, process) = match event {
+            Event::Answer(Answer::Envelope(envelope)) => {
+                (Some(AttemptEnd::Answered(envelope)), Process::Stays)
             }
-            Event::TimeUp => (Some(AttemptEnd::TimedOut { limit }), false),
-            Event::Stop(Stop::Cancelled) => (Some(AttemptEnd::Cancelled), false),
-            Event::Shutdown => (Some(AttemptEnd::Released), false),
-            Event::Stop(Stop::Lost) => (None, false),
+            Event::Answer(Answer::Unfit { message }) => {
+                (Some(AttemptEnd::InvalidSpec { message }), Process::Stays)
+            }
+            Event::Answer(Answer::Died { how, stderr_tail }) => {
+                (Some(AttemptEnd::Crashed { how, stderr_tail }), Process::Gone)
+            }
+            Event::Answer(Answer::NotBegun { why }) => {
+                tracing::error!(result_id = %run.id, why, "no executor; giving the run back");
+                (Some(AttemptEnd::Released), Process::Wanting)
+            }
+            Event::TimeUp if !seat.has_begun() => {
+                tracing::error!(result_id = %run.id, "an executor does not read its run; giving the run back");
+                (Some(AttemptEnd::Released), Process::Wanting)
+            }
+            Event::TimeUp => (Some(AttemptEnd::TimedOut { limit }), Process::Gone),
+            Event::Stop(Stop::Cancelled) => (Some(AttemptEnd::Cancelled), Process::Gone),
+            Event::Shutdown => (Some(AttemptEnd::Released), Process::Gone),
+            Event::Stop(Stop::Lost) => (None, Process::Gone),
         };
         let logs_uri = seat.keep_output(run);
-        if !goes_on {
+        if process != Process::Stays {
+            // Before the run's end is known to anybody: it may begin again elsewhere.
             seat.kill().await;
         }
-        self.pace.record(&run.task_path, began.elapsed());
+        if process != Process::Wanting {
+            self.pace.record(&run.task_path, began.elapsed());
+        }
         match end {
             Some(end) => self.end(run, end, began.elapsed(), logs_uri),
             None => self.lose(run),
         }
-        goes_on
+        if process == Process::Stays {
+            seat.settle().await;
+        }
+        process
+    }
+
+    /// A pause after a process could not be had, unless the worker is asked to stop.
+    async fn breathe(&self) {
+        tokio::select! {
+            () = sleep(NO_EXECUTOR_PAUSE) => {}
+            () = self.shutdown.reaches(Urgency::Drain) => {}
+        }
     }
 
     /// Whether the run may start: `Err(None)` if it is no longer this worker's.

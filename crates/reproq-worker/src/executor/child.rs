@@ -1,14 +1,19 @@
 //! A warm child: runs go in, answers come out, in order.
 
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::rc::Rc;
+
 use reproq_model::wire::{ResultFrame, RunFrame};
 use reproq_store::ClaimedRun;
 use serde_json::value::RawValue;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 
 use super::output::Output;
+use super::zygote::Process;
 use super::{Answer, frames, unix};
 
 /// How long the zygote may take to say how a child ended.
@@ -20,40 +25,77 @@ pub(super) struct Child {
     pub(super) stream: UnixStream,
     pub(super) stdout: Output,
     pub(super) stderr: Output,
-    /// Its `waitpid` status, once it has ended; taken by whoever has waited for it.
-    pub(super) ended: Option<oneshot::Receiver<i32>>,
+    pub(super) end: End,
     pub(super) received: frames::FrameBuffer,
-    /// Why a run could not be sent: told as the answer, which the caller waits for anyway.
-    pub(super) broken: Option<String>,
+    pub(super) outgoing: Outgoing,
+    /// A child dies with its zygote, so the zygote has to stay.
+    pub(super) _zygote: Rc<Process>,
+}
+
+/// What is known of a child's end.
+pub(super) enum End {
+    /// The zygote will tell.
+    Awaited(oneshot::Receiver<i32>),
+    /// Its `waitpid` status; none: the zygote has died, and the child with it. Its process id may be another's by now.
+    Known(Option<i32>),
+}
+
+/// The runs that have no answer yet, as far as they have not been sent.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    bytes: Vec<u8>,
+    /// Of `bytes`.
+    sent: usize,
+    expected: VecDeque<Expected>,
+}
+
+/// A run that has no answer yet.
+enum Expected {
+    /// How much of `Outgoing::bytes` has to be sent for the child to have all of it.
+    Frame(usize),
+    /// It could not be put into a frame.
+    Unfit(String),
+}
+
+/// Why nothing more comes from a child.
+enum Silence {
+    Ended,
+    /// It ended and left unread what was sent to it.
+    EndedUnread,
+    Broken(std::io::Error),
 }
 
 impl Child {
-    /// Sends runs, all in one write.
-    pub(super) async fn send(&mut self, runs: &[ClaimedRun], worker_id: &str) {
-        let mut bytes = Vec::with_capacity(runs.iter().map(|run| run.spec.len() + 512).sum());
-        for run in runs {
-            match frame(run, worker_id) {
-                Ok(payload) => frames::write(&payload, &mut bytes),
-                Err(error) => self.broken = Some(format!("the run holds text that is no JSON: {error}")),
-            }
-        }
-        // A child may answer the first run before it has read the last one: nobody reads its answers meanwhile, but
-        // they are small and the socket holds them.
-        if let Err(error) = self.stream.write_all(&bytes).await {
-            self.broken = Some(format!("its stream broke: {error}"));
+    /// Whether it waits for work: it lives, and says nothing.
+    pub(super) fn is_idle(&mut self) -> bool {
+        !self.end.is_known() && !unix::speaks(&self.stream)
+    }
+
+    /// Adds a run to what is to be sent.
+    pub(super) fn send(&mut self, run: &ClaimedRun, worker_id: &str) {
+        self.outgoing.add(frame(run, worker_id));
+    }
+
+    /// Whether the next run to be answered has been sent to its end: before that, the child cannot have begun it.
+    pub(super) fn has_begun(&self) -> bool {
+        match self.outgoing.expected.front() {
+            Some(Expected::Frame(end)) => self.outgoing.sent >= *end,
+            Some(Expected::Unfit(_)) | None => false,
         }
     }
 
-    /// Waits for the next answer, which must be `run`'s.
+    /// Waits for the next answer, which must be `run`'s, and sends meanwhile what is not sent yet: a child that does
+    /// not read and a worker that does not read can never wait for each other.
     pub(super) async fn answer(&mut self, run: &ClaimedRun) -> Answer {
-        if let Some(how) = self.broken.take() {
-            return self.died(how).await;
+        if let Some(message) = self.outgoing.take_unfit() {
+            return Answer::Unfit { message };
         }
         loop {
             match self.received.take() {
                 Ok(Some(payload)) => {
                     return match serde_json::from_slice::<ResultFrame>(payload) {
                         Ok(frame) if frame.result_id == run.id.to_string() && frame.epoch == run.epoch.0 => {
+                            self.outgoing.expected.pop_front();
                             Answer::Envelope(Box::new(frame.envelope))
                         }
                         Ok(frame) => {
@@ -66,21 +108,75 @@ impl Child {
                 Ok(None) => {}
                 Err(error) => return self.died(error.to_string()).await,
             }
-            match self.stream.read_buf(self.received.room()).await {
-                Ok(0) => {
-                    let how = self.end().await.map(unix::describe);
-                    return self
-                        .died(how.unwrap_or_else(|| "it closed its stream to the worker".to_owned()))
-                        .await;
-                }
-                Ok(_) => {}
-                Err(error) => return self.died(format!("its stream broke: {error}")).await,
+            if let Err(silence) = self.talk().await {
+                return self.explain(silence).await;
             }
         }
     }
 
+    /// Writes or reads something, whichever is possible first.
+    async fn talk(&mut self) -> Result<(), Silence> {
+        let interest = if self.outgoing.rest().is_empty() {
+            Interest::READABLE
+        } else {
+            Interest::READABLE | Interest::WRITABLE
+        };
+        if self.end.is_known() {
+            // Something that it has forked may hold its stream open: what is not there yet does not come any more.
+            let mut last = [0; 16 * 1024];
+            return match unix::receive_packet(&self.stream, &mut last) {
+                Ok(0) => Err(Silence::Ended),
+                Ok(count) => {
+                    self.received.room().extend_from_slice(&last[..count]);
+                    Ok(())
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Silence::Ended),
+                Err(error) => Err(error.into()),
+            };
+        }
+        let ready = tokio::select! {
+            biased;
+            ready = self.stream.ready(interest) => ready?,
+            _ = self.end.wait() => return Ok(()),
+        };
+        if ready.is_writable() {
+            match self.stream.try_write(self.outgoing.rest()) {
+                Ok(count) => self.outgoing.sent(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // It has ended. What it has said before is still to be read.
+                Err(_) if self.has_begun() => self.outgoing.forget_rest(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if ready.is_readable() {
+            match self.stream.try_read_buf(self.received.room()) {
+                Ok(0) => return Err(Silence::Ended),
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn explain(&mut self, silence: Silence) -> Answer {
+        let alone = self.outgoing.expected.len() == 1;
+        // Waits for the zygote to say how it ended: without a known end, it may live.
+        let status = timeout(OBITUARY, self.end.wait()).await;
+        let how = match (&silence, status) {
+            (Silence::Broken(error), _) => format!("its stream broke: {error}"),
+            (_, Ok(Some(status))) => unix::describe(status),
+            (_, Ok(None)) => "it died with the process that had forked it".to_owned(),
+            (_, Err(_)) => "it closed its stream to the worker".to_owned(),
+        };
+        // All that it had not read is of this run.
+        if !self.has_begun() || (alone && matches!(silence, Silence::EndedUnread)) {
+            return Answer::NotBegun { why: format!("a child ended before it had read its run: {how}") };
+        }
+        self.died(how).await
+    }
+
     async fn died(&mut self, how: String) -> Answer {
-        unix::kill_group(self.pid);
+        self.kill_group();
         // Whatever it has printed last is still on its way.
         tokio::task::yield_now().await;
         Answer::Died { how, stderr_tail: self.stderr.tail() }
@@ -88,14 +184,88 @@ impl Child {
 
     /// Kills it with its process group, and waits until it is gone.
     pub(super) async fn kill(mut self) {
-        unix::kill_group(self.pid);
-        // Should nobody know its end, the zygote is gone, and the child with it.
-        let _ = self.end().await;
+        self.kill_group();
+        // Should nobody know its end, the zygote hangs.
+        let _ = timeout(OBITUARY, self.end.wait()).await;
     }
 
-    /// Waits for the zygote to say how it ended.
-    async fn end(&mut self) -> Option<i32> {
-        timeout(OBITUARY, self.ended.take()?).await.ok()?.ok()
+    fn kill_group(&mut self) {
+        // A child that has ended was killed with its group by the zygote, as long as the number was its own.
+        if !self.end.is_known() {
+            unix::kill_group(self.pid);
+        }
+    }
+}
+
+impl End {
+    fn is_known(&mut self) -> bool {
+        if let Self::Awaited(end) = self {
+            match end.try_recv() {
+                Ok(status) => *self = Self::Known(Some(status)),
+                Err(oneshot::error::TryRecvError::Closed) => *self = Self::Known(None),
+                Err(oneshot::error::TryRecvError::Empty) => {}
+            }
+        }
+        matches!(self, Self::Known(_))
+    }
+
+    async fn wait(&mut self) -> Option<i32> {
+        match self {
+            Self::Known(status) => *status,
+            Self::Awaited(end) => {
+                let status = end.await.ok();
+                *self = Self::Known(status);
+                status
+            }
+        }
+    }
+}
+
+impl Outgoing {
+    fn add(&mut self, frame: Result<Vec<u8>, serde_json::Error>) {
+        if self.expected.is_empty() {
+            self.bytes.clear();
+            self.sent = 0;
+        }
+        self.expected.push_back(match frame {
+            Ok(payload) => {
+                frames::write(&payload, &mut self.bytes);
+                Expected::Frame(self.bytes.len())
+            }
+            Err(error) => Expected::Unfit(format!("the run holds text that is no JSON: {error}")),
+        });
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    fn sent(&mut self, count: usize) {
+        self.sent += count;
+    }
+
+    fn forget_rest(&mut self) {
+        self.bytes.truncate(self.sent);
+    }
+
+    fn take_unfit(&mut self) -> Option<String> {
+        match self.expected.pop_front()? {
+            Expected::Unfit(message) => Some(message),
+            frame @ Expected::Frame(_) => {
+                self.expected.push_front(frame);
+                None
+            }
+        }
+    }
+}
+
+impl From<std::io::Error> for Silence {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ConnectionReset => Self::EndedUnread,
+            ErrorKind::BrokenPipe => Self::Ended,
+            _ => Self::Broken(error),
+        }
     }
 }
 

@@ -12,7 +12,6 @@ mod process;
 mod unix;
 mod zygote;
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 use reproq_model::wire::Envelope;
@@ -86,6 +85,16 @@ pub enum ExecutorError {
 pub(crate) enum Answer {
     /// With the run's envelope.
     Envelope(Box<Envelope>),
+    /// Not at all, because the run never reached it: another process may be tried.
+    NotBegun {
+        /// Why.
+        why: String,
+    },
+    /// Not at all, because the run cannot be put into words for any process.
+    Unfit {
+        /// What is wrong with the run.
+        message: String,
+    },
     /// Not at all: it ended, or what it sent is no answer.
     Died {
         /// Exit code or signal, or what was wrong with the answer.
@@ -105,6 +114,7 @@ impl Executors {
     /// In mode `pool`, starts the zygote and waits until the site is imported.
     pub(crate) async fn start(settings: ExecutorSettings) -> Result<Rc<Self>, ExecutorError> {
         let settings = Rc::new(settings);
+        unix::allow_many_files();
         let zygote = match settings.mode {
             Mode::Pool => Some(Zygote::start(Rc::clone(&settings)).await?),
             Mode::Process => None,
@@ -128,7 +138,7 @@ impl Executors {
 enum Occupant {
     None,
     Child(Box<Child>),
-    OneShot(VecDeque<OneShot>),
+    OneShot(Box<OneShot>),
 }
 
 /// One slot's executor.
@@ -139,55 +149,68 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Has a warm child ready, where there are any.
+    /// Has a warm child ready, where there are any. The caller may stop waiting at any time.
     pub(crate) async fn warm(&mut self) -> Result<(), ExecutorError> {
+        if let Occupant::Child(child) = &mut self.occupant
+            && !child.is_idle()
+        {
+            tracing::debug!(pid = child.pid, "an idle child is gone; forking another");
+            self.kill().await;
+        }
         if let (Occupant::None, Some(zygote)) = (&self.occupant, &self.executors.zygote) {
             self.occupant = Occupant::Child(Box::new(zygote.fork().await?));
         }
         Ok(())
     }
 
-    /// Sends runs off. A child works on them in order.
-    pub(crate) async fn send(&mut self, runs: &[ClaimedRun]) -> Result<(), ExecutorError> {
-        self.warm().await?;
-        match &mut self.occupant {
-            Occupant::Child(child) => child.send(runs, &self.worker_id).await,
-            other => {
-                let mut processes = VecDeque::with_capacity(runs.len());
-                for run in runs {
-                    processes.push_back(OneShot::new(run, Rc::clone(&self.executors.settings)));
-                }
-                *other = Occupant::OneShot(processes);
+    /// Puts runs in front of the warm child, which works on them in order. They are sent while answers are waited for.
+    pub(crate) fn send<'a>(&mut self, runs: impl Iterator<Item = &'a ClaimedRun>) {
+        if let Occupant::Child(child) = &mut self.occupant {
+            for run in runs {
+                child.send(run, &self.worker_id);
             }
         }
-        Ok(())
     }
 
-    /// Waits for the answer to the first run that has none yet.
+    /// Waits for the answer to the first run that has none yet. In mode `process`, starts its process first.
     pub(crate) async fn answer(&mut self, run: &ClaimedRun) -> Answer {
+        if self.executors.settings.mode == Mode::Process {
+            self.occupant =
+                Occupant::OneShot(Box::new(OneShot::new(run, Rc::clone(&self.executors.settings))));
+        }
         match &mut self.occupant {
             Occupant::Child(child) => child.answer(run).await,
-            Occupant::OneShot(processes) => match processes.front_mut() {
-                Some(process) => process.answer().await,
-                None => Answer::Died { how: "it was never started".to_owned(), stderr_tail: String::new() },
-            },
-            Occupant::None => {
-                Answer::Died { how: "it was never started".to_owned(), stderr_tail: String::new() }
-            }
+            Occupant::OneShot(process) => process.answer().await,
+            Occupant::None => Answer::NotBegun { why: "there is no process".to_owned() },
+        }
+    }
+
+    /// Whether the run that is waited for has reached its process: its task may have begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        match &self.occupant {
+            Occupant::Child(child) => child.has_begun(),
+            Occupant::OneShot(process) => process.has_begun(),
+            Occupant::None => false,
         }
     }
 
     /// Writes down what the attempt has printed, where it is to be kept. Returns the place.
     pub(crate) fn keep_output(&mut self, run: &ClaimedRun) -> Option<String> {
         let folder = self.executors.settings.logs_dir.as_deref();
-        match &mut self.occupant {
+        match &self.occupant {
             Occupant::Child(child) => logs::keep(folder, run, &child.stdout, &child.stderr),
-            Occupant::OneShot(processes) => {
-                let process = processes.pop_front()?;
-                let stderr = process.stderr()?;
-                logs::keep(folder, run, &output::Output::nothing(), stderr)
+            Occupant::OneShot(process) => {
+                logs::keep(folder, run, &output::Output::nothing(), process.stderr()?)
             }
             Occupant::None => None,
+        }
+    }
+
+    /// Sees to it that a process that has answered, and has nothing more to do, ends.
+    pub(crate) async fn settle(&mut self) {
+        if let Occupant::OneShot(process) = &mut self.occupant {
+            process.settle().await;
+            self.occupant = Occupant::None;
         }
     }
 
@@ -195,11 +218,7 @@ impl Seat {
     pub(crate) async fn kill(&mut self) {
         match std::mem::replace(&mut self.occupant, Occupant::None) {
             Occupant::Child(child) => child.kill().await,
-            Occupant::OneShot(processes) => {
-                for process in processes {
-                    process.kill().await;
-                }
-            }
+            Occupant::OneShot(process) => process.kill().await,
             Occupant::None => {}
         }
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 
 use reproq_model::wire::Envelope;
@@ -12,6 +12,7 @@ use reproq_store::ClaimedRun;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::output::Output;
 use super::{Answer, unix};
@@ -19,6 +20,10 @@ use crate::settings::ExecutorSettings;
 
 /// Larger than any envelope that the executor writes.
 const LARGEST_ANSWER: u64 = 64 * 1024 * 1024;
+/// How long a process may take to end after its last word, or after it was killed.
+const END: Duration = Duration::from_secs(2);
+/// How often an end is looked for that should come at once.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// One attempt's process. It starts when its answer is asked for.
 pub(super) struct OneShot {
@@ -56,21 +61,22 @@ impl OneShot {
 
     /// Starts the process and waits for its envelope.
     pub(super) async fn answer(&mut self) -> Answer {
-        match self.run().await {
-            Ok(answer) => answer,
-            Err(error) => Answer::Died { how: error.to_string(), stderr_tail: String::new() },
+        match self.start() {
+            Ok(()) => self.listen().await,
+            Err(error) => Answer::NotBegun {
+                why: format!("{} could not be started: {error}", self.settings.python.display()),
+            },
         }
     }
 
-    async fn run(&mut self) -> std::io::Result<Answer> {
+    fn start(&mut self) -> std::io::Result<()> {
         let (err_read, err_write) = pipe_with(PipeFlags::CLOEXEC)?;
         let mut command = self.command()?;
         command.stdout(Stdio::piped()).stderr(Stdio::from(err_write));
         let spawned = command.spawn();
         drop(command);
-        let stderr =
-            &*self.stderr.insert(Output::of(err_read, self.settings.max_stderr_bytes, self.settings.echo)?);
         let child = self.child.insert(spawned?);
+        self.stderr = Some(Output::of(err_read, self.settings.max_stderr_bytes, self.settings.echo)?);
         if let Some(mut stdin) = child.stdin.take() {
             let spec = std::mem::take(&mut self.spec);
             tokio::task::spawn_local(async move {
@@ -78,19 +84,27 @@ impl OneShot {
                 let _ = stdin.write_all(spec.as_bytes()).await;
             });
         }
+        Ok(())
+    }
+
+    /// Waits for the end of what it says. What follows an envelope is not waited for: the attempt has ended with it.
+    async fn listen(&mut self) -> Answer {
         let mut text = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            stdout.take(LARGEST_ANSWER).read_to_end(&mut text).await?;
+        let mut broken = None;
+        if let Some(stdout) = self.child.as_mut().and_then(|child| child.stdout.take()) {
+            broken = stdout.take(LARGEST_ANSWER).read_to_end(&mut text).await.err();
         }
-        let status = child.wait().await?;
-        Ok(match serde_json::from_slice::<Envelope>(&text) {
-            Ok(envelope) => Answer::Envelope(Box::new(envelope)),
-            Err(_) if text.is_empty() => Answer::Died { how: status.to_string(), stderr_tail: stderr.tail() },
-            Err(error) => Answer::Died {
-                how: format!("{status}; what it wrote to stdout is no envelope: {error}"),
-                stderr_tail: stderr.tail(),
-            },
-        })
+        let error = match serde_json::from_slice::<Envelope>(&text) {
+            Ok(envelope) => return Answer::Envelope(Box::new(envelope)),
+            Err(error) => error,
+        };
+        let how = self.end().await;
+        let how = match broken {
+            Some(error) => format!("{how}; its stdout broke: {error}"),
+            None if text.is_empty() => how,
+            None => format!("{how}; what it wrote to stdout is no envelope: {error}"),
+        };
+        Answer::Died { how, stderr_tail: self.stderr.as_ref().map(Output::tail).unwrap_or_default() }
     }
 
     fn command(&mut self) -> std::io::Result<Command> {
@@ -113,6 +127,7 @@ impl OneShot {
         } else {
             command.arg("--payload-stdin").stdin(Stdio::piped());
         }
+        command.kill_on_drop(true);
         unix::lead_session_and_die_with_parent(&mut command);
         Ok(command)
     }
@@ -121,15 +136,46 @@ impl OneShot {
         self.stderr.as_ref()
     }
 
+    pub(super) fn has_begun(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Waits a little for it to end by itself; what is left of it then is killed.
+    pub(super) async fn settle(&mut self) {
+        if let Some(child) = &mut self.child
+            && timeout(END, child.wait()).await.is_err()
+        {
+            tracing::debug!(
+                result_id = self.result_id,
+                "the task has ended, but its process goes on (a thread?); killing it"
+            );
+            self.end_now().await;
+        }
+    }
+
     /// Kills it with its process group, and waits until it is gone.
     pub(super) async fn kill(mut self) {
-        if let Some(child) = &mut self.child {
-            if let Some(pid) = child.id() {
-                unix::kill_group(pid.cast_signed());
+        self.end_now().await;
+    }
+
+    /// Waits until it has ended, kills what it leaves in its group, and says how it ended.
+    async fn end(&mut self) -> String {
+        let until = Instant::now() + END;
+        if let Some(pid) = self.child.as_ref().and_then(tokio::process::Child::id) {
+            while !unix::has_ended(pid.cast_signed()) && Instant::now() < until {
+                sleep(LOOK).await;
             }
-            // Reaps it; that it was gone before is as good.
-            let _ = child.wait().await;
         }
+        self.end_now().await.map_or_else(|| "it does not end".to_owned(), |status| status.to_string())
+    }
+
+    async fn end_now(&mut self) -> Option<ExitStatus> {
+        let child = self.child.as_mut()?;
+        // None once it is reaped: the number may be another's by then.
+        if let Some(pid) = child.id() {
+            unix::kill_group(pid.cast_signed());
+        }
+        timeout(END, child.wait()).await.ok()?.ok()
     }
 }
 

@@ -9,7 +9,10 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
     recv, sendmsg, socketpair,
 };
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process, kill_process_group,
+    setrlimit, waitid,
+};
 use tokio::io::unix::AsyncFd;
 
 /// A pair of connected sockets that keep message boundaries. The second is for a child to inherit.
@@ -64,9 +67,35 @@ pub(super) fn hang_up(socket: impl AsFd) {
 
 /// Kills every process of the group that `leader` leads.
 pub(super) fn kill_group(leader: i32) {
-    if let Some(pid) = Pid::from_raw(leader).filter(|_| leader > 1) {
-        // It may be gone already, which is as good.
-        let _ = kill_process_group(pid, Signal::KILL);
+    if let Some(pid) = Pid::from_raw(leader).filter(|_| leader > 1)
+        && kill_process_group(pid, Signal::KILL).is_err()
+    {
+        // Just after its fork it does not lead a group yet. It may be gone already, which is as good.
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Whether a process of this one's own has ended. It stays unreaped, and its process id its own.
+pub(super) fn has_ended(pid: i32) -> bool {
+    let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // One that cannot be waited for is not there.
+    Pid::from_raw(pid).is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), how), Ok(None)))
+}
+
+/// Whether a stream that nothing is expected on says something, or has ended.
+pub(super) fn speaks(stream: impl AsFd) -> bool {
+    let mut byte = [0];
+    recv(stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) != Err(rustix::io::Errno::AGAIN)
+}
+
+/// Lets this process open as many files as it may: each child takes a few.
+pub(super) fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // No more than any worker needs: children inherit it, and some programs do something for each number.
+    let wanted = limit.maximum.unwrap_or(u64::MAX).min(64 * 1024);
+    if limit.current.is_some_and(|current| current < wanted) {
+        // It was worth the try.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::process::Stdio;
 use std::rc::Rc;
@@ -11,10 +12,11 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::process::{Child as TokioChild, Command};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{Duration, timeout};
 
-use super::child::Child;
+use super::child::{Child, End, Outgoing};
 use super::output::Output;
 use super::{ExecutorError, frames, unix};
 use crate::settings::ExecutorSettings;
@@ -27,14 +29,22 @@ const FORK: Duration = Duration::from_secs(10);
 /// Ending takes a zygote as long as killing its children.
 const STOP: Duration = Duration::from_secs(5);
 
-/// The source of warm children. A zygote that has died is replaced by the next fork.
+/// The source of warm children. A zygote that has died, or does not answer, is replaced by the next fork.
 pub(super) struct Zygote {
     settings: Rc<ExecutorSettings>,
-    process: Mutex<Option<Rc<Process>>>,
+    /// Forks come from this one. An earlier one lives as long as its children do.
+    process: Rc<RefCell<Option<Rc<Process>>>>,
+    /// The next one, while it imports the site: for all who wait for it, and whether or not they go on waiting.
+    starting: RefCell<Option<Starting>>,
 }
 
-/// One process.
-struct Process {
+struct Starting {
+    task: AbortHandle,
+    outcome: watch::Receiver<Option<Result<Rc<Process>, String>>>,
+}
+
+/// One process. It is killed with its last owner: its place above, and each of its children.
+pub(super) struct Process {
     control: Rc<AsyncFd<OwnedFd>>,
     shared: Rc<Shared>,
     output: Output,
@@ -45,47 +55,85 @@ struct Process {
 /// What the reader of the control socket and the forks have in common.
 #[derive(Default)]
 struct Shared {
-    forks: RefCell<HashMap<u64, oneshot::Sender<Result<i32, String>>>>,
-    /// Children that live, or whose end nobody has asked for.
+    forks: RefCell<HashMap<u64, oneshot::Sender<Result<Forked, String>>>>,
+    /// Children that live, with who is to be told of their end.
     children: RefCell<HashMap<i32, oneshot::Sender<i32>>>,
-    /// Ends that came before the child was known here.
-    early: RefCell<HashMap<i32, i32>>,
+    /// It has ended, or does not answer: nothing more is asked of it.
     gone: Cell<bool>,
+}
+
+/// A child that the zygote has forked.
+struct Forked {
+    pid: i32,
+    ended: oneshot::Receiver<i32>,
 }
 
 impl Zygote {
     /// Starts the process and waits until the site is imported.
     pub(super) async fn start(settings: Rc<ExecutorSettings>) -> Result<Self, ExecutorError> {
-        let process = Process::start(&settings).await?;
-        Ok(Self { settings, process: Mutex::new(Some(Rc::new(process))) })
+        let process = Rc::new(Process::start(&settings).await?);
+        Ok(Self { settings, process: Rc::new(RefCell::new(Some(process))), starting: RefCell::new(None) })
     }
 
-    /// One more child.
+    /// One more child. The caller may stop waiting at any time.
     pub(super) async fn fork(&self) -> Result<Child, ExecutorError> {
         let process = self.process().await?;
-        let child = process.fork(&self.settings).await;
-        if child.is_err() {
-            process.shared.gone.set(true);
+        match Rc::clone(&process).fork(&self.settings).await {
+            // It had died, and nobody knew until it was asked.
+            Err(_) if process.shared.gone.get() => {
+                drop(process);
+                self.process().await?.fork(&self.settings).await
+            }
+            forked => forked,
         }
-        child
     }
 
     /// Lets the process go, and waits until it is gone: with it go all children that are left.
     pub(super) async fn stop(&self) {
-        if let Some(process) = self.process.lock().await.take() {
+        if let Some(starting) = self.starting.take() {
+            starting.task.abort();
+        }
+        let process = self.process.take();
+        if let Some(process) = process {
             process.stop().await;
         }
     }
 
     async fn process(&self) -> Result<Rc<Process>, ExecutorError> {
-        let mut place = self.process.lock().await;
-        if let Some(process) = place.as_ref().filter(|process| !process.shared.gone.get()) {
+        if let Some(process) = self.process.borrow().as_ref().filter(|process| !process.shared.gone.get()) {
             return Ok(Rc::clone(process));
         }
-        if place.take().is_some() {
+        let mut outcome = self.another();
+        let started = outcome.wait_for(Option::is_some).await.ok().and_then(|started| started.clone());
+        match started {
+            Some(Ok(process)) => Ok(process),
+            Some(Err(message)) => Err(ExecutorError::Fork(message)),
+            None => Err(ExecutorError::Fork("the worker stops".to_owned())),
+        }
+    }
+
+    /// The zygote that is being started; starts one if there is none.
+    fn another(&self) -> watch::Receiver<Option<Result<Rc<Process>, String>>> {
+        let mut starting = self.starting.borrow_mut();
+        if let Some(starting) = starting.as_ref().filter(|starting| !starting.task.is_finished()) {
+            return starting.outcome.clone();
+        }
+        // Its children, if any, keep it until they have ended.
+        if self.process.take().is_some() {
             tracing::warn!("the zygote is gone; starting another");
         }
-        Ok(Rc::clone(place.insert(Rc::new(Process::start(&self.settings).await?))))
+        let (sender, outcome) = watch::channel(None);
+        let (settings, place) = (Rc::clone(&self.settings), Rc::clone(&self.process));
+        let task = tokio::task::spawn_local(async move {
+            let started = Process::start(&settings).await.map(Rc::new);
+            if let Ok(process) = &started {
+                place.replace(Some(Rc::clone(process)));
+            }
+            // Nobody may wait for it any more.
+            let _ = sender.send(Some(started.map_err(|error| error.to_string())));
+        });
+        *starting = Some(Starting { task: task.abort_handle(), outcome: outcome.clone() });
+        outcome
     }
 }
 
@@ -107,7 +155,9 @@ impl Process {
             .stdout(Stdio::from(both))
             .stderr(Stdio::from(write_end))
             // Out of the terminal's group: a Ctrl-C is the worker's to handle.
-            .process_group(0);
+            .process_group(0)
+            // One that imports the site, or hangs, does not hear that its socket is closed.
+            .kill_on_drop(true);
         let child = command.spawn().map_err(|source| ExecutorError::Spawn {
             python: settings.python.display().to_string(),
             source,
@@ -169,7 +219,14 @@ impl Process {
         }
     }
 
-    async fn fork(&self, settings: &ExecutorSettings) -> Result<Child, ExecutorError> {
+    /// Forks, whether or not the caller goes on waiting: a process that hangs is found out in any case.
+    async fn fork(self: Rc<Self>, settings: &Rc<ExecutorSettings>) -> Result<Child, ExecutorError> {
+        let settings = Rc::clone(settings);
+        let forking = tokio::task::spawn_local(async move { self.fork_now(&settings).await });
+        forking.await.unwrap_or_else(|error| Err(ExecutorError::Fork(error.to_string())))
+    }
+
+    async fn fork_now(self: Rc<Self>, settings: &ExecutorSettings) -> Result<Child, ExecutorError> {
         let refused = |what| move |source| ExecutorError::System { what, source };
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from);
         let (ours, theirs) =
@@ -181,23 +238,31 @@ impl Process {
         self.shared.forks.borrow_mut().insert(token, sender);
         let request = serde_json::json!({"type": "fork", "token": token}).to_string();
         let descriptors = [theirs.as_fd(), out_write.as_fd(), err_write.as_fd()];
-        send(&self.control, request.as_bytes(), &descriptors)
-            .await
-            .map_err(refused("a word to the zygote"))?;
-        drop((theirs, out_write, err_write));
-        let pid = match timeout(FORK, forked).await {
-            Ok(Ok(Ok(pid))) => pid,
-            Ok(Ok(Err(message))) => return Err(ExecutorError::Fork(message)),
-            Ok(Err(_)) => {
-                return Err(ExecutorError::Fork(format!("the zygote ended: {}", self.output.tail())));
+        let asked = async {
+            let sent = send(&self.control, request.as_bytes(), &descriptors).await;
+            if let Err(error) = sent {
+                if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) {
+                    self.shared.gone.set(true);
+                }
+                return Err(refused("a word to the zygote")(error));
             }
-            Err(_) => {
-                return Err(ExecutorError::Fork(format!(
-                    "the zygote did not answer within {} s",
-                    FORK.as_secs()
-                )));
+            match forked.await {
+                Ok(Ok(forked)) => Ok(forked),
+                Ok(Err(message)) => Err(ExecutorError::Fork(message)),
+                Err(_) => Err(ExecutorError::Fork(format!("the zygote ended: {}", self.output.tail()))),
             }
         };
+        let Ok(forked) = timeout(FORK, asked).await else {
+            // It hangs. Its children may well be alive: it goes with the last of them.
+            self.shared.gone.set(true);
+            return Err(ExecutorError::Fork(format!(
+                "the zygote did not answer within {} s",
+                FORK.as_secs()
+            )));
+        };
+        let Forked { pid, ended } = forked?;
+        // Or its end would never be seen on the stream.
+        drop((theirs, out_write, err_write));
         ours.set_nonblocking(true).map_err(refused("a socket for a child"))?;
         Ok(Child {
             pid,
@@ -206,38 +271,47 @@ impl Process {
                 .map_err(refused("a pipe for a child"))?,
             stderr: Output::of(err_read, settings.max_stderr_bytes, settings.echo)
                 .map_err(refused("a pipe for a child"))?,
-            ended: Some(self.shared.end_of(pid)),
+            end: End::Awaited(ended),
             received: frames::FrameBuffer::default(),
-            broken: None,
+            outgoing: Outgoing::default(),
+            _zygote: self,
         })
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Whoever listens to it stops.
+        unix::hang_up(self.control.get_ref());
+    }
+}
+
 impl Shared {
-    fn end_of(&self, pid: i32) -> oneshot::Receiver<i32> {
-        let (sender, receiver) = oneshot::channel();
-        if let Some(status) = self.early.borrow_mut().remove(&pid) {
-            // The receiver is in this very function.
-            let _ = sender.send(status);
-        } else {
-            self.children.borrow_mut().insert(pid, sender);
+    /// The zygote tells of a child before it tells of its end, so that an end is never a stranger's.
+    fn forked(&self, token: u64, pid: i32) {
+        let (sender, ended) = oneshot::channel();
+        self.children.borrow_mut().insert(pid, sender);
+        if let Some(waiting) = self.forks.borrow_mut().remove(&token) {
+            // A fork that nobody waits for any more is not wanted; its stream is closed, so the child exits.
+            let _ = waiting.send(Ok(Forked { pid, ended }));
         }
-        receiver
     }
 
     fn ended(&self, pid: i32, status: i32) {
-        match self.children.borrow_mut().remove(&pid) {
+        if let Some(sender) = self.children.borrow_mut().remove(&pid) {
             // Whoever had the child may have let it go.
-            Some(sender) => drop(sender.send(status)),
-            None => drop(self.early.borrow_mut().insert(pid, status)),
+            let _ = sender.send(status);
         }
     }
 
-    /// Everybody who waits for the zygote stops waiting.
+    /// Everybody who waits for the zygote stops waiting. Its children die with it; what they have started is killed
+    /// here and now, as long as their process ids are certain to be theirs.
     fn close(&self) {
         self.gone.set(true);
         self.forks.borrow_mut().clear();
-        self.children.borrow_mut().clear();
+        for (pid, _) in self.children.borrow_mut().drain() {
+            unix::kill_group(pid);
+        }
     }
 }
 
@@ -245,12 +319,7 @@ impl Shared {
 async fn listen(control: Rc<AsyncFd<OwnedFd>>, shared: Rc<Shared>) {
     loop {
         match receive(&control).await {
-            Ok(Some(ZygoteMessage::Forked { token, pid })) => {
-                if let Some(waiting) = shared.forks.borrow_mut().remove(&token) {
-                    // A fork that has timed out is not wanted any more; its stream is closed, so the child exits.
-                    let _ = waiting.send(Ok(pid));
-                }
-            }
+            Ok(Some(ZygoteMessage::Forked { token, pid })) => shared.forked(token, pid),
             Ok(Some(ZygoteMessage::ForkFailed { token, message })) => {
                 if let Some(waiting) = shared.forks.borrow_mut().remove(&token) {
                     let _ = waiting.send(Err(message));
@@ -292,7 +361,7 @@ async fn receive(control: &AsyncFd<OwnedFd>) -> std::io::Result<Option<ZygoteMes
             let count = match received {
                 Ok(count) => count,
                 // The zygote died with words of ours unread.
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
                 Err(error) => return Err(error),
             };
             return if count == 0 { Ok(None) } else { Ok(Some(serde_json::from_slice(&buffer[..count])?)) };
