@@ -10,7 +10,8 @@ const AHEAD: Duration = Duration::from_millis(30);
 const MOST_AHEAD: u32 = 500;
 /// Attempts shorter than this are sent to a child several at a time.
 const SHORT: Duration = Duration::from_millis(1);
-/// The most runs to send to one child at a time.
+/// The most runs to send to one child at a time. A child cannot give back what it was sent: should one of them turn slow, the
+/// ones behind it wait for its end or its timeout.
 const MOST_PER_CHILD: usize = 32;
 /// Tasks whose pace is remembered; beyond that a worker has so many tasks that each is a stranger.
 const MOST_TASKS: usize = 10_000;

@@ -9,8 +9,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::pace::Pace;
 
-/// The most bytes of specs that travel together: well within a socket's buffer, so that worker and child never both wait
-/// for the other to read.
+/// The most bytes of frames that travel together: what goes to a child in one write, and is read in one.
 const BYTES_PER_CHILD: usize = 32 * 1024;
 
 /// The meeting point of the dispatcher, which brings runs, and the slots, which take them.
@@ -87,7 +86,7 @@ impl Slots {
         let share = waiting.len().div_ceil(self.count as usize);
         let mut bytes = 0;
         let together = waiting.iter().take_while(|(_, run)| {
-            bytes += run.spec.len();
+            bytes += frame_bytes(run);
             bytes <= BYTES_PER_CHILD
         });
         let count = pace.per_child(together.map(|(_, run)| run.task_path.as_str()), share);
@@ -121,4 +120,10 @@ impl Slots {
         self.idle.borrow_mut().clear();
         self.waiting.borrow_mut().drain(..).map(|(_, run)| run).collect()
     }
+}
+
+/// About what a run takes on its way to a child.
+fn frame_bytes(run: &ClaimedRun) -> usize {
+    const NAMES_AND_NUMBERS: usize = 512;
+    NAMES_AND_NUMBERS + run.spec.len() + run.errors.len() + run.metadata.len() + run.worker_ids.len()
 }
