@@ -6,7 +6,9 @@ processes that write at the same time do not mix.
 
 import asyncio
 import os
+import subprocess
 import sys
+import threading
 import time
 
 from reproq_django import task
@@ -107,6 +109,55 @@ def print_much(megabytes=10):
 @task(max_attempts=1, timeout=1)
 def sleep_beyond_timeout(seconds=30):
     time.sleep(seconds)
+
+
+def _show_processes(seconds):
+    """Start a process and name it and this one."""
+    helper = subprocess.Popen(["sleep", str(seconds)])
+    for pid in (os.getpid(), helper.pid):
+        witness(f"pid {pid}")
+
+
+@task(max_attempts=1)
+def linger(seconds):
+    """Two processes that want to be left alone."""
+    _show_processes(seconds)
+    witness("start")
+    time.sleep(seconds)
+    witness("late")
+
+
+@task(max_attempts=1, timeout=1)
+def linger_beyond_timeout(seconds):
+    linger.func(seconds)
+
+
+@task(max_attempts=1)
+def exit_beside_a_process(seconds):
+    _show_processes(seconds)
+    os._exit(7)
+
+
+@task(max_attempts=1, timeout=5)
+def leave_a_thread(seconds):
+    """Return, while a thread that is no daemon goes on."""
+    witness(f"pid {os.getpid()}")
+    threading.Thread(target=time.sleep, args=[seconds]).start()
+    return "returned"
+
+
+@task(max_attempts=1, timeout=5)
+def leave_a_fork(seconds):
+    """Return, while a fork of this process, and a thread, go on."""
+    if os.fork() == 0:
+        time.sleep(seconds)
+        os._exit(0)
+    return leave_a_thread.func(seconds)
+
+
+@task(max_attempts=1, timeout=2)
+def size_at_once(text):
+    return len(text)
 
 
 @task
