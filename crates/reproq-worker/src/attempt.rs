@@ -74,7 +74,7 @@ impl Attempts {
         }
         let mut first = true;
         while let Some(run) = line.pop_front() {
-            let mut stop = pin!(told(self.held.start(run.id)));
+            let mut stop = pin!(told(self.held.start(run.id, run.epoch)));
             let process = if first && let Err(process) = self.prepare(seat, &run, stop.as_mut()).await {
                 process
             } else {
@@ -191,7 +191,7 @@ impl Attempts {
 
     /// Whether the run may start: `Err(None)` if it is no longer this worker's.
     fn authorise(&self, run: &ClaimedRun) -> Result<(), Option<AttemptEnd>> {
-        if !self.held.trusts(run.id) {
+        if !self.held.trusts(run.id, run.epoch) {
             return Err(None);
         }
         if run.expired {

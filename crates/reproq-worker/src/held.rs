@@ -60,9 +60,9 @@ impl Held {
     }
 
     /// The attempt starts: returns how it will be told to stop.
-    pub(crate) fn start(&self, id: RunId) -> oneshot::Receiver<Stop> {
+    pub(crate) fn start(&self, id: RunId, epoch: Epoch) -> oneshot::Receiver<Stop> {
         let (sender, receiver) = oneshot::channel();
-        if let Some(entry) = self.entries.borrow_mut().get_mut(&id) {
+        if let Some(entry) = self.entries.borrow_mut().get_mut(&id).filter(|entry| entry.epoch == epoch) {
             entry.stop = Some(sender);
         }
         receiver
@@ -77,8 +77,9 @@ impl Held {
     }
 
     /// Whether the run is still this worker's to start.
-    pub(crate) fn trusts(&self, id: RunId) -> bool {
-        self.entries.borrow().get(&id).is_some_and(|entry| entry.trusted_until > Instant::now())
+    pub(crate) fn trusts(&self, id: RunId, epoch: Epoch) -> bool {
+        let entries = self.entries.borrow();
+        entries.get(&id).is_some_and(|entry| entry.epoch == epoch && entry.trusted_until > Instant::now())
     }
 
     /// Takes in what a heartbeat said. `asked_at` is when it was sent: what was claimed later is not in the answer. `margin` is
@@ -151,7 +152,7 @@ mod tests {
         let start = Instant::now();
         held.claimed(RunId(1), Epoch(1), start + TRUST);
         held.claimed(RunId(2), Epoch(1), start + TRUST);
-        let (mut kept, mut lost) = (held.start(RunId(1)), held.start(RunId(2)));
+        let (mut kept, mut lost) = (held.start(RunId(1), Epoch(1)), held.start(RunId(2), Epoch(1)));
         held.confirm(&[owned(1, 1)], start + Duration::from_secs(5), MARGIN);
         assert_eq!(lost.try_recv(), Ok(Stop::Lost));
         assert!(kept.try_recv().is_err());
@@ -162,7 +163,7 @@ mod tests {
         let held = Held::default();
         let asked_at = Instant::now();
         held.claimed(RunId(1), Epoch(1), asked_at + TRUST);
-        let mut stop = held.start(RunId(1));
+        let mut stop = held.start(RunId(1), Epoch(1));
         held.confirm(&[], asked_at, MARGIN);
         assert!(stop.try_recv().is_err());
     }
@@ -172,7 +173,7 @@ mod tests {
         let held = Held::default();
         let start = Instant::now();
         held.claimed(RunId(1), Epoch(1), start + TRUST);
-        let mut stop = held.start(RunId(1));
+        let mut stop = held.start(RunId(1), Epoch(1));
         held.confirm(&[owned(1, 2)], start + Duration::from_secs(5), MARGIN);
         assert_eq!(stop.try_recv(), Ok(Stop::Lost));
     }
@@ -189,8 +190,8 @@ mod tests {
     fn what_cannot_be_proven_is_stopped() {
         let held = Held::default();
         held.claimed(RunId(1), Epoch(1), Instant::now());
-        let mut stop = held.start(RunId(1));
-        assert!(!held.trusts(RunId(1)));
+        let mut stop = held.start(RunId(1), Epoch(1));
+        assert!(!held.trusts(RunId(1), Epoch(1)));
         assert_eq!(held.stop_untrusted(), 1);
         assert_eq!(stop.try_recv(), Ok(Stop::Lost));
     }
@@ -212,8 +213,8 @@ mod tests {
         let now = Instant::now();
         held.claimed(RunId(1), Epoch(1), now);
         held.confirm(&[OwnedRun { lease_left: Duration::from_secs(2), ..owned(1, 1) }], now, MARGIN);
-        assert!(!held.trusts(RunId(1)));
+        assert!(!held.trusts(RunId(1), Epoch(1)));
         held.confirm(&[owned(1, 1)], now, MARGIN);
-        assert!(held.trusts(RunId(1)));
+        assert!(held.trusts(RunId(1), Epoch(1)));
     }
 }

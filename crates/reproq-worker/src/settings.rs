@@ -61,8 +61,6 @@ pub struct ExecutorSettings {
     pub max_stdout_bytes: usize,
     /// Bytes of stderr kept per attempt.
     pub max_stderr_bytes: usize,
-    /// Whether what tasks print also goes to the worker's standard error: for a person at a terminal.
-    pub echo: bool,
     /// Where the output of attempts is written; none: nowhere.
     pub logs_dir: Option<PathBuf>,
 }

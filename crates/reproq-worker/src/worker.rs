@@ -165,10 +165,13 @@ fn open_slots(attempts: &Rc<Attempts>, executors: &Rc<Executors>) -> JoinSet<()>
         let attempts = Rc::clone(attempts);
         slots.spawn_local(async move {
             // The last slots to become idle are the first to get work, and they are the ones that are warm.
-            if number + FORKED_AHEAD >= attempts.settings.concurrency
-                && let Err(error) = seat.warm().await
-            {
-                tracing::warn!(%error, "no child could be forked ahead");
+            if number + FORKED_AHEAD >= attempts.settings.concurrency {
+                tokio::select! {
+                    warm = seat.warm() => if let Err(error) = warm {
+                        tracing::warn!(%error, "no child could be forked ahead");
+                    },
+                    () = attempts.shutdown.reaches(Urgency::Hurry) => {}
+                }
             }
             attempts.slot(seat).await;
         });

@@ -9,7 +9,6 @@ use reproq_worker::{ExecutorSettings, Mode, Settings};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::Failure;
-use crate::output;
 
 /// So many seconds of waiting weigh as much as one point of priority when aging is off: ten years.
 const NO_AGING: f64 = 10.0 * 365.0 * 86_400.0;
@@ -70,7 +69,6 @@ fn executor(worker: &WorkerConfig, database: &DatabaseConfig) -> ExecutorSetting
         allowed_modules: worker.allowed_task_modules.join(","),
         max_stdout_bytes: worker.max_stdout_bytes,
         max_stderr_bytes: worker.max_stderr_bytes,
-        echo: output::talks_to_a_person(),
         logs_dir: worker.logs_dir.clone(),
     }
 }

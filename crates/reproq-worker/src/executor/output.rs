@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write as _};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 
@@ -20,7 +21,6 @@ struct Kept {
     bytes: VecDeque<u8>,
     limit: usize,
     dropped: u64,
-    /// Whether somebody at a terminal watches.
     echo: bool,
 }
 
@@ -103,11 +103,27 @@ fn read_ready(pipe: &Receiver, kept: &RefCell<Kept>) -> bool {
     true
 }
 
+/// Shows what a task prints on the worker's standard error, where its log is. A log that nobody reads must not stop the
+/// worker: what does not fit now is left out here (and still kept).
+fn echo(bytes: &[u8]) {
+    /// A pipe that is writable takes this much at once.
+    const FITS: usize = 4096;
+    let stderr = std::io::stderr();
+    for part in bytes.chunks(FITS) {
+        let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if !poll(&mut ready, Some(&now)).is_ok_and(|count| count > 0)
+            || stderr.lock().write_all(part).is_err()
+        {
+            return;
+        }
+    }
+}
+
 impl Kept {
     fn add(&mut self, bytes: &[u8]) {
         if self.echo {
-            // Nobody at the terminal any more is no reason to stop.
-            let _ = std::io::stderr().write_all(bytes);
+            echo(bytes);
         }
         self.bytes.extend(bytes);
         let surplus = self.bytes.len().saturating_sub(self.limit);

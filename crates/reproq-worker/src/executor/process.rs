@@ -76,7 +76,7 @@ impl OneShot {
         let spawned = command.spawn();
         drop(command);
         let child = self.child.insert(spawned?);
-        self.stderr = Some(Output::of(err_read, self.settings.max_stderr_bytes, self.settings.echo)?);
+        self.stderr = Some(Output::of(err_read, self.settings.max_stderr_bytes, true)?);
         if let Some(mut stdin) = child.stdin.take() {
             let spec = std::mem::take(&mut self.spec);
             tokio::task::spawn_local(async move {

@@ -267,9 +267,9 @@ impl Process {
         Ok(Child {
             pid,
             stream: UnixStream::from_std(ours).map_err(refused("a socket for a child"))?,
-            stdout: Output::of(out_read, settings.max_stdout_bytes, settings.echo)
+            stdout: Output::of(out_read, settings.max_stdout_bytes, true)
                 .map_err(refused("a pipe for a child"))?,
-            stderr: Output::of(err_read, settings.max_stderr_bytes, settings.echo)
+            stderr: Output::of(err_read, settings.max_stderr_bytes, true)
                 .map_err(refused("a pipe for a child"))?,
             end: End::Awaited(ended),
             received: frames::FrameBuffer::default(),
