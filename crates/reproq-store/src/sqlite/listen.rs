@@ -28,33 +28,33 @@ const PAUSES: [Duration; 10] = [
 
 pub(super) struct FileWatch {
     written: Arc<Notify>,
+    /// How many looks have followed the last news.
+    looks: usize,
     /// Watches as long as it lives.
     _watcher: RecommendedWatcher,
 }
 
 pub(super) async fn woken(store: &SqliteStore) -> Result<(), StoreError> {
-    let written = {
-        let mut place = store.watch.lock().await;
-        let Some(watch) = place.as_ref() else {
-            place.replace(watch(&store.path)?);
-            // What was committed before the watch began has been missed.
-            return Ok(());
-        };
-        Arc::clone(&watch.written)
+    let mut place = store.watch.lock().await;
+    let Some(watch) = place.as_mut() else {
+        place.replace(watch(&store.path)?);
+        has_changed(store).await?;
+        // What was committed before the watch began has been missed.
+        return Ok(());
     };
-    written.notified().await;
-    // A commit is written to the log and synced to the disk before others can see it: the news comes first. More news
-    // begins the waiting anew; it may be this connection's own, which changes nothing.
-    let mut pauses = PAUSES.iter();
+    // A commit is written to the log and synced to the disk before others can see it: the news comes first. So each piece of
+    // news is followed by a few looks, which go on even after one has found something: that may have been an earlier commit.
     loop {
-        let Some(pause) = pauses.next() else {
-            written.notified().await;
-            pauses = PAUSES.iter();
-            continue;
-        };
-        tokio::select! {
-            () = sleep(*pause) => {}
-            () = written.notified() => pauses = PAUSES.iter(),
+        let news = watch.written.notified();
+        match PAUSES.get(watch.looks) {
+            Some(pause) => tokio::select! {
+                () = sleep(*pause) => watch.looks += 1,
+                () = news => watch.looks = 0,
+            },
+            None => {
+                news.await;
+                watch.looks = 0;
+            }
         }
         if has_changed(store).await? {
             return Ok(());
@@ -95,5 +95,5 @@ fn watch(database: &Path) -> Result<FileWatch, StoreError> {
     })
     .map_err(refused)?;
     watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(refused)?;
-    Ok(FileWatch { written, _watcher: watcher })
+    Ok(FileWatch { written, looks: PAUSES.len(), _watcher: watcher })
 }
