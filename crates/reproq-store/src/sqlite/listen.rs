@@ -46,15 +46,14 @@ pub(super) async fn woken(store: &SqliteStore) -> Result<(), StoreError> {
     // news is followed by a few looks, which go on even after one has found something: that may have been an earlier commit.
     loop {
         let news = watch.written.notified();
-        match PAUSES.get(watch.looks) {
-            Some(pause) => tokio::select! {
+        if let Some(pause) = PAUSES.get(watch.looks) {
+            tokio::select! {
                 () = sleep(*pause) => watch.looks += 1,
                 () = news => watch.looks = 0,
-            },
-            None => {
-                news.await;
-                watch.looks = 0;
             }
+        } else {
+            news.await;
+            watch.looks = 0;
         }
         if has_changed(store).await? {
             return Ok(());
