@@ -16,11 +16,14 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// No statement of ours is long; a half-open connection would otherwise wait for the kernel's quarter of an hour.
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(10);
 
+/// What every session of ours is set to.
+///
 /// Each statement has one good plan, along its index, whatever the statistics say: it is made once (planning a claim takes
-/// five times as long as the claim) and never as a scan of the table. And the server gives up before this side does, or an
-/// abandoned statement would go on waiting and hold what it has.
-const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
-                       SET statement_timeout = '9s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '30s'";
+/// five times as long as the claim), never as a scan of the table, and never compiled, which takes longer than to run it.
+/// The server gives up before this side does: an abandoned statement would go on waiting, and hold what it has.
+const SESSION: &str = "\
+    SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off; \
+    SET statement_timeout = '9s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '30s'";
 
 pub(super) struct Link {
     options: PgConnectOptions,

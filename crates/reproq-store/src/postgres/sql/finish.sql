@@ -1,13 +1,15 @@
 -- The one way out of RUNNING, for any number of runs: success, failure, retry, release, cancellation, lost lease.
 -- Matches run, state, epoch and owner; a row that does not match has another owner by now and is left alone.
 -- A row that somebody holds (an operator's open transaction) is not waited for: all other endings would wait with it. It
--- comes back under `held`, to be sent again. Sent twice, an ending writes once. $12 is null when the ender is not the owner: then only a lease that has ended counts.
+-- comes back under `held`, to be sent again. Sent twice, an ending writes once.
+-- $12 is null when the ender is not the owner: then only a lease that has ended counts.
 WITH ended AS (
     SELECT * FROM unnest($1::bigint[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bool[],
                          $9::bool[], $10::text[], $11::text[])
         AS e (result_id, epoch, status, return_json, error, last_error, delay_us, give_back, crashed, metadata, logs_uri)
 ), taken AS MATERIALIZED (
-    SELECT r.result_id FROM task_runs r JOIN ended e ON e.result_id = r.result_id
+    -- All columns of the ending come along, so that the update joins once more by primary key and not two lists.
+    SELECT e.* FROM ended e JOIN task_runs r ON r.result_id = e.result_id
      WHERE r.status = 'RUNNING' AND r.epoch = e.epoch
        AND (r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))
      ORDER BY r.result_id FOR NO KEY UPDATE OF r SKIP LOCKED
@@ -31,8 +33,7 @@ WITH ended AS (
         dedup = CASE r.dedup WHEN 1 THEN 0 ELSE r.dedup END,
         leased_until = NULL, leased_by = NULL, incarnation = NULL, slot_no = NULL,
         cancel_requested = r.cancel_requested AND e.status = 'READY'
-      FROM taken t JOIN ended e ON e.result_id = t.result_id
-     WHERE r.result_id = t.result_id
+      FROM taken e WHERE r.result_id = e.result_id
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM written) AS written,
