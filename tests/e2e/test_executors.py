@@ -4,7 +4,6 @@ import os
 import resource
 import signal
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -71,7 +70,6 @@ def test_a_stopped_attempt_is_gone_with_all_that_it_has_started(site: Site, mode
         until(lambda: site.run(result).status == status, what=f"the run is {status}")
         # Whoever sees the run's end may start it again: the processes were gone before.
         assert not alive(pids)
-        time.sleep(3)
     assert not site.lines("late")
 
 
