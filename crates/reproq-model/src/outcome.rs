@@ -7,7 +7,7 @@ use rand::Rng;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::status::RunStatus;
+use crate::status::{Event, RunStatus};
 use crate::wire::{Envelope, FailureKind};
 
 /// A run that killed its process this often is not given another.
@@ -120,18 +120,20 @@ pub fn classify(end: AttemptEnd, facts: AttemptFacts<'_>, rng: &mut impl Rng) ->
             let metadata = envelope.metadata.take();
             (raised(*envelope), metadata)
         }
-        AttemptEnd::Released => return Transition { give_back: true, ..Transition::to(RunStatus::Ready) },
+        AttemptEnd::Released => return Transition { give_back: true, ..Transition::by(Event::Release) },
         other => (stopped(other), None),
     };
     let crashed = failure.kind == FailureKind::Crashed;
     let quarantined = crashed && facts.crash_count + 1 >= CRASH_LIMIT;
-    let status = if failure.kind == FailureKind::Cancelled {
-        RunStatus::Cancelled
+    let event = if failure.kind == FailureKind::Cancelled {
+        Event::Cancel
     } else if may_retry(failure.kind) && facts.attempts < facts.max_attempts && !quarantined {
-        RunStatus::Ready
+        Event::Retry
     } else {
-        RunStatus::Failed
+        Event::Fail
     };
+    let follows = Transition::by(event);
+    let status = follows.status;
     let delay = match status {
         RunStatus::Ready => {
             failure.wait.unwrap_or_else(|| crate::spec::backoff(facts.spec).delay(facts.attempts, rng))
@@ -156,14 +158,15 @@ pub fn classify(end: AttemptEnd, facts: AttemptFacts<'_>, rng: &mut impl Rng) ->
         delay,
         crashed,
         metadata,
-        ..Transition::to(status)
+        ..follows
     }
 }
 
 impl Transition {
-    fn to(status: RunStatus) -> Self {
+    /// Where the event leads a RUNNING run. The graph has all events of an ending; were one missing, the run would still end.
+    fn by(event: Event) -> Self {
         Self {
-            status,
+            status: RunStatus::Running.after(event).unwrap_or(RunStatus::Failed),
             return_json: None,
             error: None,
             last_error: None,
@@ -179,7 +182,7 @@ fn succeeded(envelope: Envelope) -> Transition {
     Transition {
         return_json: Some(envelope.return_json.unwrap_or_else(|| RawValue::NULL.to_owned())),
         metadata: envelope.metadata,
-        ..Transition::to(RunStatus::Successful)
+        ..Transition::by(Event::Succeed)
     }
 }
 

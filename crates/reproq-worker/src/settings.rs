@@ -12,6 +12,8 @@ use crate::executor::Mode;
 pub struct Settings {
     /// Name of the worker, unique among live ones.
     pub worker_id: String,
+    /// Label of the process in its log.
+    pub process_role: String,
     /// The machine.
     pub hostname: String,
     /// Queues to serve.

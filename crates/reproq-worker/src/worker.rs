@@ -75,6 +75,7 @@ async fn live(store: Rc<dyn Store>, settings: Settings, shutdown: Shutdown) -> R
     }
     tracing::info!(
         worker_id = settings.worker_id,
+        role = settings.process_role,
         queues = settings.queues.join(","),
         concurrency = settings.concurrency,
         modules = settings.executor.allowed_modules,

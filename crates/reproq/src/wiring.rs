@@ -35,6 +35,7 @@ pub fn settings(config: &Resolved) -> Result<Settings, Failure> {
     let worker = config.worker();
     Ok(Settings {
         worker_id: worker.worker_id.clone(),
+        process_role: worker.process_role.clone(),
         hostname: hostname(),
         queues: worker.queues.clone(),
         concurrency: u32::try_from(worker.concurrency).unwrap_or(u32::MAX),
