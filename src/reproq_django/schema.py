@@ -77,6 +77,7 @@ def apply_schema(connection: BaseDatabaseWrapper) -> None:
 
 def drop_schema(connection: BaseDatabaseWrapper) -> None:
     """Undo ``apply_schema``: ``migrate reproq_django zero``. Every run is lost."""
+    views = ["diverted_tasks", "paused_tasks", "paused_queues", "limited_queues", "lanes"]
     tables = [
         "task_runs",
         "periodic_tasks",
@@ -84,13 +85,20 @@ def drop_schema(connection: BaseDatabaseWrapper) -> None:
         "reproq_queue_controls",
         "rate_limits",
         "workflow_runs",
+        "reproq_task_controls",
+        "reproq_key_limits",
         "reproq_meta",
     ]
     with connection.cursor() as cursor:
+        for view in views:
+            cursor.execute(f"DROP VIEW IF EXISTS reproq_{view}")
         for table in tables:
             cursor.execute(f"DROP TABLE IF EXISTS {table}")
         if connection.vendor == "postgresql":
-            cursor.execute("DROP FUNCTION IF EXISTS reproq_assign_lane, reproq_claim_key, reproq_open_gate")
+            cursor.execute(
+                "DROP FUNCTION IF EXISTS reproq_assign_lane, reproq_claim_key, reproq_open_gate, reproq_visit_key,"
+                " reproq_short, reproq_state_limit, reproq_take_over_tokens"
+            )
 
 
 def schema_files(vendor: str) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,21 @@ ALTER TABLE task_runs
     ADD COLUMN IF NOT EXISTS slot_no INTEGER,
     ADD COLUMN IF NOT EXISTS dedup SMALLINT NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS crash_count INTEGER NOT NULL DEFAULT 0,
-    ADD COLUMN IF NOT EXISTS headers JSONB NOT NULL DEFAULT '{}';
+    ADD COLUMN IF NOT EXISTS headers JSONB NOT NULL DEFAULT '{}',
+    ADD COLUMN IF NOT EXISTS fairness_key TEXT,
+    ADD COLUMN IF NOT EXISTS rate_key TEXT,
+    ADD COLUMN IF NOT EXISTS rate_per_second DOUBLE PRECISION,
+    ADD COLUMN IF NOT EXISTS rate_burst INTEGER,
+    ADD COLUMN IF NOT EXISTS over_limit SMALLINT NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS visit_key TEXT COLLATE "C";
+
+ALTER TABLE reproq_queue_controls ADD COLUMN IF NOT EXISTS resume_at TIMESTAMPTZ;
+
+-- tat: when the last start admitted would have come at an even pace, microseconds since 1970; NULL: long ago.
+-- stated: the code of a task said so, not an operator.
+ALTER TABLE rate_limits
+    ADD COLUMN IF NOT EXISTS tat BIGINT,
+    ADD COLUMN IF NOT EXISTS stated BOOLEAN NOT NULL DEFAULT FALSE;
 
 ALTER TABLE reproq_workers
     ADD COLUMN IF NOT EXISTS incarnation UUID,
@@ -57,7 +71,11 @@ DECLARE
         ['task_runs', 'updated_at', 'now()'], ['task_runs', 'cancel_requested', 'FALSE'],
         -- Ours, for tables that Django made from the models (migrations switched off, as tests do).
         ['task_runs', 'epoch', '0'], ['task_runs', 'dedup', '0'], ['task_runs', 'crash_count', '0'],
-        ['task_runs', 'headers', '''{}'''], ['reproq_workers', 'wants_wake', 'FALSE'],
+        ['task_runs', 'headers', '''{}'''], ['task_runs', 'over_limit', '0'],
+        ['rate_limits', 'stated', 'FALSE'], ['reproq_task_controls', 'paused', 'FALSE'],
+        ['reproq_task_controls', 'created_at', 'now()'], ['reproq_task_controls', 'updated_at', 'now()'],
+        ['reproq_key_limits', 'burst', '1'], ['reproq_key_limits', 'pinned', 'FALSE'],
+        ['reproq_key_limits', 'created_at', 'now()'], ['reproq_workers', 'wants_wake', 'FALSE'],
         ['workflow_runs', 'expected_count', '0'], ['workflow_runs', 'success_count', '0'],
         ['workflow_runs', 'failure_count', '0'],
         ['periodic_tasks', 'payload_json', '''{}'''], ['periodic_tasks', 'queue_name', '''default'''],

@@ -1,4 +1,4 @@
--- The six tables of Reproq and its table of facts about the schema itself.
+-- The tables of Reproq.
 -- Every statement of this folder may run any number of times, on an empty database as on an existing one.
 -- Times are Django's text form in UTC (2030-01-02 03:04:05.678901), UUIDs its 32 hex digits.
 
@@ -94,6 +94,28 @@ CREATE TABLE IF NOT EXISTS workflow_runs (
     status TEXT NOT NULL DEFAULT 'RUNNING',
     created_at DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
     updated_at DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
+);
+
+-- What an operator has ordered for a task, as reproq_queue_controls has it for a queue.
+CREATE TABLE IF NOT EXISTS reproq_task_controls (
+    task_path TEXT NOT NULL PRIMARY KEY,
+    paused BOOL NOT NULL DEFAULT FALSE,
+    paused_at DATETIME,
+    reason TEXT,
+    resume_at DATETIME,
+    created_at DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    updated_at DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
+);
+
+-- What enqueues have said about a key: the latest word counts, unless an operator has pinned one.
+--   'concurrency:<key>' amount = runs at the same time; a rate's key ('key:...', 'task:...') amount = starts per second
+CREATE TABLE IF NOT EXISTS reproq_key_limits (
+    limit_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL,
+    amount REAL NOT NULL,
+    burst INTEGER NOT NULL DEFAULT 1,
+    pinned BOOL NOT NULL DEFAULT FALSE,
+    created_at DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
 );
 
 -- schema_version, and the one fact that both the web and the workers order runs by: seconds of waiting per point of priority.

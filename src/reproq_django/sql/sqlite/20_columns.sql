@@ -9,6 +9,17 @@ ALTER TABLE task_runs ADD COLUMN slot_no INTEGER;
 ALTER TABLE task_runs ADD COLUMN dedup SMALLINT NOT NULL DEFAULT 0;
 ALTER TABLE task_runs ADD COLUMN crash_count INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task_runs ADD COLUMN headers TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE task_runs ADD COLUMN fairness_key TEXT;
+ALTER TABLE task_runs ADD COLUMN rate_key TEXT;
+ALTER TABLE task_runs ADD COLUMN rate_per_second REAL;
+ALTER TABLE task_runs ADD COLUMN rate_burst INTEGER;
+ALTER TABLE task_runs ADD COLUMN over_limit SMALLINT NOT NULL DEFAULT 0;
+ALTER TABLE task_runs ADD COLUMN visit_key TEXT;
+ALTER TABLE reproq_queue_controls ADD COLUMN resume_at DATETIME;
+-- tat: when the last start admitted would have come at an even pace, microseconds since 1970; NULL: long ago.
+-- stated: the code of a task said so, not an operator.
+ALTER TABLE rate_limits ADD COLUMN tat BIGINT;
+ALTER TABLE rate_limits ADD COLUMN stated BOOL NOT NULL DEFAULT FALSE;
 ALTER TABLE reproq_workers ADD COLUMN incarnation CHAR(32);
 ALTER TABLE reproq_workers ADD COLUMN pid INTEGER;
 ALTER TABLE reproq_workers ADD COLUMN wants_wake BOOL NOT NULL DEFAULT FALSE;
