@@ -4,6 +4,7 @@
 //! must be decided and done together is one statement.
 
 mod claim;
+mod claim_keyed;
 mod finish;
 mod inspect;
 mod lease;
@@ -11,7 +12,6 @@ mod link;
 mod listen;
 mod registry;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio::sync::Mutex;
 
 use self::link::Link;
 use self::listen::FileWatch;
+use crate::keyed::KeyedLane;
 use crate::{
     Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
     Store, StoreError, WorkerSeen,
@@ -35,8 +36,7 @@ pub struct SqliteStore {
     watch: Mutex<Option<FileWatch>>,
     /// What the connection said last about the commits of others.
     data_version: Mutex<Option<i64>>,
-    /// By queue: the key after which the next round over the keyed lane goes on.
-    keyed_cursors: Mutex<HashMap<String, String>>,
+    keyed_lane: Mutex<KeyedLane>,
 }
 
 impl SqliteStore {
@@ -52,7 +52,7 @@ impl SqliteStore {
             file_lock: Mutex::new(None),
             watch: Mutex::new(None),
             data_version: Mutex::new(None),
-            keyed_cursors: Mutex::default(),
+            keyed_lane: Mutex::default(),
         };
         store.link.probe().await?;
         Ok(store)
@@ -70,7 +70,7 @@ impl Store for SqliteStore {
     }
 
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
-        claim::claim_keyed(self, request).await
+        claim_keyed::claim_keyed(self, request).await
     }
 
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError> {
