@@ -87,6 +87,19 @@ both! {
         assert_eq!(claim_all(&*store, &worker, 100).await.len(), 4);
     }
 
+    async fn a_rate_that_somebody_raises_counts_from_now_on(db: &Database) {
+        let (store, worker) = (db.store().await, worker("w", &["default"]));
+        set_rate(db, "queue:default", 0.001, 1).await;
+        db.insert_many(9, "", "").await;
+        assert_eq!(claim_all(&*store, &worker, 100).await.len(), 1);
+        db.execute("UPDATE rate_limits SET tokens_per_second = 100 WHERE key = 'queue:default'").await;
+        let end = deadline(Duration::from_secs(5));
+        while db.count("status = 'READY'").await > 0 {
+            assert!(tokio::time::Instant::now() < end, "the debt of the old rate is paid at the old pace");
+            claim_all(&*store, &worker, 100).await;
+        }
+    }
+
     async fn a_rate_of_its_own_belongs_to_the_key(db: &Database) {
         let (store, worker) = (db.store().await, worker("w", &["default"]));
         db.insert_many(20, "rate_key, rate_per_second, rate_burst", "'key:' || CAST(n % 2 AS TEXT), 0.001, 3").await;
