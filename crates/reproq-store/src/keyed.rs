@@ -4,6 +4,7 @@
 //! looks again, and decides. Both decisions are `reproq_model::admission`.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use reproq_model::RunId;
 use reproq_model::admission::{
@@ -11,6 +12,7 @@ use reproq_model::admission::{
 };
 use reproq_model::rate::Rate;
 
+use crate::rows::micros;
 use crate::{Claim, ClaimedRun};
 
 /// How many combinations of keys one round visits, shared by the queues; the next round goes on behind them.
@@ -54,6 +56,7 @@ impl Reach {
 pub(crate) struct Plan {
     pub(crate) picks: Vec<Candidate>,
     turn_is_over: bool,
+    again_in: Option<Duration>,
 }
 
 impl KeyedLane {
@@ -81,7 +84,7 @@ impl KeyedLane {
             admit(&reachable, facts, room as usize + spare, self.sees_all(visit), &mut self.served.clone());
         let picked: HashSet<RunId> = admission.admitted.iter().map(|admitted| admitted.id).collect();
         let picks = reachable.into_iter().filter(|candidate| picked.contains(&candidate.id)).collect();
-        Plan { picks, turn_is_over: admission.turn_is_over }
+        Plan { picks, turn_is_over: admission.turn_is_over, again_in: again_in(&admission, facts) }
     }
 
     /// Decides about what could be locked, by facts that are younger than the locks.
@@ -122,6 +125,16 @@ impl Plan {
     pub(crate) const fn turn_is_over(&self) -> bool {
         self.turn_is_over
     }
+
+    pub(crate) const fn again_in(&self) -> Option<Duration> {
+        self.again_in
+    }
+}
+
+/// How long until a rate lets another run start.
+pub(crate) fn again_in(admission: &Admission, facts: &Facts) -> Option<Duration> {
+    // Never nothing at all: a rate that is a microsecond short must not make the worker spin.
+    admission.again_at.map(|at| micros(at - facts.now).max(Duration::from_millis(1)))
 }
 
 /// A candidate's row, before its names are put together.

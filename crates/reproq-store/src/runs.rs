@@ -83,6 +83,8 @@ pub struct Claim {
     pub unreadable: Vec<UnreadableRun>,
     /// Whether keys are left that this round has not visited.
     pub more: bool,
+    /// How long until a rate lets the next run start, if one waits only for that.
+    pub again_in: Option<Duration>,
 }
 
 /// A claimed run with a column that makes no sense, as another program may have written it.

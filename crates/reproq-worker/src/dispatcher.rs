@@ -48,6 +48,8 @@ struct Rhythm {
     poll: Duration,
     look_at: Instant,
     next_due: Option<Instant>,
+    /// When a rate lets the next run start.
+    next_rated: Option<Instant>,
     keyed_first: bool,
     keys_left: bool,
     busy_since: Option<Instant>,
@@ -62,6 +64,7 @@ impl Dispatcher {
             poll: settings.poll_min,
             look_at: Instant::now(),
             next_due: None,
+            next_rated: None,
             keyed_first: false,
             keys_left: false,
             busy_since: None,
@@ -127,6 +130,7 @@ impl Dispatcher {
     /// Returns how many runs came. While both lanes have runs, they take turns in being first.
     async fn claim(&self, room: u32, rhythm: &mut Rhythm) -> Result<u32, StoreError> {
         rhythm.keys_left = false;
+        rhythm.next_rated = None;
         if !self.keyed_waiting.get() {
             return self.claim_from(Lane::Plain, room, rhythm).await;
         }
@@ -151,6 +155,7 @@ impl Dispatcher {
             Lane::Keyed => self.store.claim_keyed(&request).await?,
         };
         rhythm.keys_left |= claim.more;
+        rhythm.next_rated = claim.again_in.map(|wait| Instant::now() + wait).or(rhythm.next_rated);
         let count = self.take_in(claim, trusted_until);
         drop(claiming);
         Ok(count)
@@ -188,7 +193,8 @@ impl Dispatcher {
     async fn idle(&self, rhythm: &mut Rhythm) {
         let settings = &self.attempts.settings;
         rhythm.busy_since = None;
-        let due = rhythm.next_due.map(|due| due.saturating_duration_since(Instant::now()));
+        let soonest = [rhythm.next_due, rhythm.next_rated].into_iter().flatten().min();
+        let due = soonest.map(|at| at.saturating_duration_since(Instant::now()));
         let wait = due.unwrap_or(rhythm.poll).min(rhythm.poll);
         tokio::select! {
             () = self.wake.notified() => rhythm.poll = settings.poll_min,

@@ -35,8 +35,9 @@ pub(super) async fn claim_keyed(
     for _ in 0..TRIES {
         let plan = lane.plan(&visit, &facts, request.limit, &in_other_hands);
         if plan.picks.is_empty() {
-            let more = lane.move_on(visit, plan.turn_is_over());
-            return Ok(Claim { more, ..Claim::default() });
+            let (again_in, turn_is_over) = (plan.again_in(), plan.turn_is_over());
+            let more = lane.move_on(visit, turn_is_over);
+            return Ok(Claim { more, again_in, ..Claim::default() });
         }
         let round = store
             .claims

@@ -32,8 +32,9 @@ pub(super) async fn claim_keyed(
         .await?;
     let plan = lane.plan(&visit, &facts, request.limit, &HashSet::new());
     if plan.picks.is_empty() {
-        let more = lane.move_on(visit, plan.turn_is_over());
-        return Ok(Claim { more, ..Claim::default() });
+        let (again_in, turn_is_over) = (plan.again_in(), plan.turn_is_over());
+        let more = lane.move_on(visit, turn_is_over);
+        return Ok(Claim { more, again_in, ..Claim::default() });
     }
     let (claim, turn_is_over) = store
         .link
