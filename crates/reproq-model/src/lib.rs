@@ -18,6 +18,7 @@
 pub mod allow;
 pub mod ids;
 pub mod outcome;
+pub mod queues;
 pub mod retry;
 pub mod spec;
 pub mod status;
@@ -26,5 +27,6 @@ pub mod wire;
 pub use allow::AllowList;
 pub use ids::{Epoch, Incarnation, RunId};
 pub use outcome::{AttemptEnd, AttemptFacts, Transition, classify};
+pub use queues::{QueueOrder, QueuePlan, QueuePlanError};
 pub use retry::Backoff;
 pub use status::RunStatus;
