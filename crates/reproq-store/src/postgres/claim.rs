@@ -19,7 +19,7 @@ pub(super) async fn claim(store: &PostgresStore, request: &ClaimRequest<'_>) -> 
         .claims
         .run("claim", async |connection| {
             query(include_str!("sql/claim.sql"))
-                .bind(&request.worker.queues)
+                .bind(request.queues)
                 .bind(i64::from(request.limit))
                 .bind(&request.worker.worker_id)
                 .bind(request.worker.incarnation.0)
@@ -82,7 +82,7 @@ async fn visit(
     request: &ClaimRequest<'_>,
     cursors: &HashMap<String, String>,
 ) -> Result<Visit, sqlx::Error> {
-    let queues = &request.worker.queues;
+    let queues = request.queues;
     let after: Vec<&str> = queues.iter().map(|queue| cursors.get(queue).map_or("", String::as_str)).collect();
     let keys_per_queue = (KEYS_PER_ROUND / i64::try_from(queues.len()).unwrap_or(i64::MAX).max(1)).max(1);
     let rows = query(include_str!("sql/claim_keyed_visit.sql"))

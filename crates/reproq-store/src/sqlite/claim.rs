@@ -16,7 +16,7 @@ const KEYS_PER_ROUND: i64 = 200;
 
 pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
     let mut heads = Vec::new();
-    for queue in &request.worker.queues {
+    for queue in request.queues {
         let rows = store
             .link
             .run("claim_visit", async |connection| {
@@ -74,7 +74,7 @@ async fn visit(
 ) -> Result<Visit, StoreError> {
     let mut heads = Vec::new();
     let mut next_cursors = HashMap::new();
-    for queue in &request.worker.queues {
+    for queue in request.queues {
         let rows = store
             .link
             .run("claim_keyed_visit", async |connection| {

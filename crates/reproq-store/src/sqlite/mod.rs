@@ -9,6 +9,7 @@ mod inspect;
 mod lease;
 mod link;
 mod listen;
+mod queues;
 mod registry;
 
 use std::collections::HashMap;
@@ -71,6 +72,10 @@ impl Store for SqliteStore {
 
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
         claim::claim_keyed(self, request).await
+    }
+
+    async fn queue_names(&self) -> Result<Vec<String>, StoreError> {
+        queues::names(self).await
     }
 
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError> {
