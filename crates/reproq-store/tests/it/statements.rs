@@ -201,7 +201,8 @@ async fn in_postgres_the_names_of_queues_are_read_off_the_indexes() {
             assert_eq!(plan.matches(&format!("using {index} on task_runs")).count(), 2, "{why}");
         }
         assert!(!plan.contains("Scan on task_runs"), "{why}");
-        let most = plan.lines().filter(|line| line.contains("using ")).filter_map(actual_rows).fold(0.0, f64::max);
+        let most =
+            plan.lines().filter(|line| line.contains("using ")).filter_map(actual_rows).fold(0.0, f64::max);
         assert!(most <= 3.0, "{why}");
     }
 }
