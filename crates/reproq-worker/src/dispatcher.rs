@@ -118,7 +118,11 @@ impl Dispatcher {
 
     /// Looks at what waits. Returns whether that is news: then it is worth another claim at once.
     async fn glance(&self, claimed: u32, rhythm: &mut Rhythm) -> Result<bool, StoreError> {
-        let another_queue = rhythm.queues.refresh(&*self.store, claimed == 0).await?;
+        let mut another_queue = false;
+        if rhythm.queues.should_ask(Instant::now(), claimed == 0) {
+            let existing = self.store.queue_names().await?;
+            another_queue = rhythm.queues.learn(&existing, Instant::now());
+        }
         let glance = self.store.promote_due(rhythm.queues.queues()).await?;
         let now = Instant::now();
         let known = self.keyed_waiting.replace(glance.keyed_waiting);
