@@ -13,7 +13,8 @@
 //! | incarnation | one start of a worker; a restart under the same name is another one |
 //! | schedule | a rule that makes runs at given times |
 //!
-//! Reading order: [`status`] (what a run can be), [`outcome`] (how an attempt ends and what follows), [`retry`], [`spec`].
+//! Reading order: [`status`] (what a run can be), [`outcome`] (how an attempt ends and what follows), [`retry`], [`spec`],
+//! [`queues`] (which of them a worker serves).
 
 pub mod allow;
 pub mod ids;
