@@ -31,7 +31,8 @@ _TWIN_ATTEMPTS: Final = 10
 
 _COLUMNS: Final = (
     "backend_alias", "queue_name", "priority", "spec_json", "spec_hash", "task_path", "max_attempts",
-    "timeout_seconds", "lock_key", "concurrency_key", "concurrency_limit", "dedup",
+    "timeout_seconds", "lock_key", "concurrency_key", "concurrency_limit", "dedup", "fairness_key",
+    "rate_key", "rate_per_second", "rate_burst", "over_limit",
 )  # fmt: skip
 
 

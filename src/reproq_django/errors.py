@@ -8,8 +8,8 @@
       +-- InvalidSpec                      a stored run whose arguments cannot be decoded
       +-- SchemaError                      the database lacks this version's schema
       +-- RunError                         how a run ended when it was not the task that raised
-            +-- TaskCancelled   TaskExpired   TaskTimedOut   WorkerLost   ExecutorCrashed
-            +-- InvalidResult   TaskNotAllowed   InfrastructureError   WorkflowFailed
+            +-- TaskCancelled   TaskDiscarded   TaskReplaced   TaskExpired   TaskTimedOut   WorkerLost
+            +-- ExecutorCrashed   InvalidResult   TaskNotAllowed   InfrastructureError   WorkflowFailed
 
 Nothing raises a ``RunError`` here: they are the ``exception_class`` of a ``TaskError``, so that code can tell
 the endings of a run apart. ``InvalidSpec`` is both.
@@ -44,6 +44,14 @@ class InvalidSpec(RunError, ValueError):
 
 class TaskCancelled(RunError):
     """Someone cancelled the run."""
+
+
+class TaskDiscarded(RunError):
+    """The limit of its concurrency key was reached, and its ``over_limit`` is "discard"."""
+
+
+class TaskReplaced(RunError):
+    """A newer run of its concurrency key took its place in line, and its ``over_limit`` is "replace"."""
 
 
 class TaskExpired(RunError):
@@ -81,6 +89,8 @@ class WorkflowFailed(RunError):
 #: ``kind`` of an entry of ``errors_json`` -> its class. ``app_error`` carries the task's own class instead.
 RUN_ERRORS: Final[dict[str, type[RunError]]] = {
     "cancelled": TaskCancelled,
+    "discarded": TaskDiscarded,
+    "replaced": TaskReplaced,
     "expired": TaskExpired,
     "timeout": TaskTimedOut,
     "lease_expiry": WorkerLost,

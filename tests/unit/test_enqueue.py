@@ -29,7 +29,7 @@ def spec_of(task, *args, dedup=None, **kwargs):
 def test_the_row_says_what_the_spec_says(alias):
     spec = spec_of(
         tasks.noop, "žluť ☃ \0", 1e20, run_after=datetime(2030, 1, 2, tzinfo=UTC), priority=5, lock_key="L",
-        concurrency_key="c", concurrency_limit=2,
+        concurrency_key="c", concurrency_limit=2, fairness_key="ž", rate_key="r",
     )  # fmt: skip
     (row,) = insert_runs(alias, [spec])
     run = TaskRun.objects.using(alias).get(result_id=row.result_id)
@@ -41,6 +41,11 @@ def test_the_row_says_what_the_spec_says(alias):
         "task_path",
         "max_attempts",
         "timeout_seconds",
+        "fairness_key",
+        "rate_key",
+        "rate_per_second",
+        "rate_burst",
+        "over_limit",
     ):
         assert getattr(run, name) == getattr(spec, name)
     assert (run.lock_key, run.concurrency_key, run.concurrency_limit, run.dedup) == ("L", "c", 2, Dedup.READY)
@@ -76,6 +81,26 @@ def test_expires_in_counts_from_the_insert(alias):
     (row,) = insert_runs(alias, [spec_of(tasks.noop.using(expires_in=timedelta(seconds=90.5)))])
     run = TaskRun.objects.using(alias).get()
     assert run.expires_at - row.enqueued_at == timedelta(seconds=90.5)
+
+
+def test_what_a_task_states_of_its_limits_is_stored(alias):
+    limited = tasks.noop.using(
+        concurrency_key="c", concurrency_limit=1, over_limit="replace", rate_limit="90/m", rate_burst=7
+    )
+    insert_runs(alias, [spec_of(limited)])
+    run = TaskRun.objects.using(alias).get()
+    assert (run.over_limit, run.rate_key) == (2, "task:testapp.tasks.noop")
+    assert (run.rate_per_second, run.rate_burst) == (1.5, 7)
+
+
+def test_a_run_that_has_started_is_nobodys_twin(alias):
+    insert_runs(alias, [spec_of(tasks.noop)])
+    TaskRun.objects.using(alias).update(dedup=Dedup.STARTED)
+    (second,) = insert_runs(alias, [spec_of(tasks.noop)])
+    assert isinstance(second, Inserted)
+    # Both wait now, the first one for its retry; the second one has twins.
+    (third,) = insert_runs(alias, [spec_of(tasks.noop)])
+    assert third.result_id == second.result_id
 
 
 @pytest.mark.parametrize("mode", [Dedup.READY, Dedup.ACTIVE])

@@ -8,6 +8,7 @@
 
 mod acceptable;
 mod error;
+mod keyed;
 pub mod postgres;
 mod rows;
 mod runs;

@@ -4,6 +4,7 @@
 //! heartbeats with everything small, and the listener.
 
 mod claim;
+mod claim_keyed;
 mod finish;
 mod inspect;
 mod lease;
@@ -12,7 +13,6 @@ mod listen;
 mod queues;
 mod registry;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +21,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 
 use self::link::Link;
+use crate::keyed::KeyedLane;
 use crate::{
     Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
     Store, StoreError, WorkerSeen,
@@ -33,8 +34,7 @@ pub struct PostgresStore {
     duties: Link,
     listener: Mutex<Option<sqlx::postgres::PgListener>>,
     options: PgConnectOptions,
-    /// By queue: the key after which the next round over the keyed lane goes on.
-    keyed_cursors: Mutex<HashMap<String, String>>,
+    keyed_lane: Mutex<KeyedLane>,
 }
 
 impl PostgresStore {
@@ -57,7 +57,7 @@ impl PostgresStore {
             duties: Link::new(options.clone()),
             listener: Mutex::new(None),
             options,
-            keyed_cursors: Mutex::default(),
+            keyed_lane: Mutex::default(),
         };
         store.duties.probe().await?;
         Ok(store)
@@ -75,7 +75,7 @@ impl Store for PostgresStore {
     }
 
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
-        claim::claim_keyed(self, request).await
+        claim_keyed::claim_keyed(self, request).await
     }
 
     async fn queue_names(&self) -> Result<Vec<String>, StoreError> {

@@ -4,6 +4,7 @@
 //! must be decided and done together is one statement.
 
 mod claim;
+mod claim_keyed;
 mod finish;
 mod inspect;
 mod lease;
@@ -12,7 +13,6 @@ mod listen;
 mod queues;
 mod registry;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 
 use self::link::Link;
 use self::listen::FileWatch;
+use crate::keyed::KeyedLane;
 use crate::{
     Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
     Store, StoreError, WorkerSeen,
@@ -36,8 +37,7 @@ pub struct SqliteStore {
     watch: Mutex<Option<FileWatch>>,
     /// What the connection said last about the commits of others.
     data_version: Mutex<Option<i64>>,
-    /// By queue: the key after which the next round over the keyed lane goes on.
-    keyed_cursors: Mutex<HashMap<String, String>>,
+    keyed_lane: Mutex<KeyedLane>,
 }
 
 impl SqliteStore {
@@ -53,7 +53,7 @@ impl SqliteStore {
             file_lock: Mutex::new(None),
             watch: Mutex::new(None),
             data_version: Mutex::new(None),
-            keyed_cursors: Mutex::default(),
+            keyed_lane: Mutex::default(),
         };
         store.link.probe().await?;
         Ok(store)
@@ -71,7 +71,7 @@ impl Store for SqliteStore {
     }
 
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
-        claim::claim_keyed(self, request).await
+        claim_keyed::claim_keyed(self, request).await
     }
 
     async fn queue_names(&self) -> Result<Vec<String>, StoreError> {

@@ -10,15 +10,17 @@ use uuid::Uuid;
 use crate::database::{Database, Side, claim, sql_files, worker};
 
 /// Files that one dialect needs and the other does not.
-const POSTGRES_ONLY: [&str; 2] = [
-    // SQLite has one writer, so there are no keys to lock.
+const POSTGRES_ONLY: [&str; 3] = [
+    // SQLite has one writer, so there are no keys and no rates to lock.
     "lock_keys.sql",
+    "rates_locked.sql",
     // With SQLite an enqueue wakes the worker by writing to the file.
     "wants_wake.sql",
 ];
-const SQLITE_ONLY: [&str; 4] = [
+const SQLITE_ONLY: [&str; 5] = [
     // Reads before a write, so that an idle worker never takes the write lock.
     "claim_visit.sql",
+    "divert_visit.sql",
     "glance.sql",
     // A write and its answer, which are one statement in PostgreSQL.
     "owned.sql",
@@ -134,11 +136,16 @@ async fn in_sqlite_a_claim_follows_its_index() {
     backlog(&db).await;
     for (file, index) in [
         ("claim_visit.sql", "reproq_task_runs_ready"),
-        ("claim_keyed_visit.sql", "reproq_task_runs_keyed"),
+        ("claim_keyed_visit.sql", "reproq_task_runs_visit"),
         ("glance.sql", "reproq_task_runs_due"),
         ("heartbeat.sql", "reproq_task_runs_running"),
         ("claim.sql", "PRIMARY KEY"),
-        ("claim_keyed.sql", "reproq_task_runs_lock"),
+        ("claim_keyed.sql", "PRIMARY KEY"),
+        ("key_facts.sql", "reproq_task_runs_lock"),
+        ("key_facts.sql", "reproq_task_runs_slot"),
+        ("key_facts.sql", "reproq_key_limits_key"),
+        ("divert_visit.sql", "reproq_task_runs_ready"),
+        ("divert.sql", "PRIMARY KEY"),
         ("finish.sql", "PRIMARY KEY"),
         ("promote_due.sql", "reproq_task_runs_due"),
     ] {
