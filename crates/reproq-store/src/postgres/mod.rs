@@ -21,7 +21,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 
 use self::link::Link;
-use crate::keyed::KeyedLane;
+use crate::keyed::KeyedLanes;
 use crate::{
     Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
     Store, StoreError, WorkerSeen,
@@ -34,7 +34,7 @@ pub struct PostgresStore {
     duties: Link,
     listener: Mutex<Option<sqlx::postgres::PgListener>>,
     options: PgConnectOptions,
-    keyed_lane: Mutex<KeyedLane>,
+    keyed_lanes: Mutex<KeyedLanes>,
 }
 
 impl PostgresStore {
@@ -57,7 +57,7 @@ impl PostgresStore {
             duties: Link::new(options.clone()),
             listener: Mutex::new(None),
             options,
-            keyed_lane: Mutex::default(),
+            keyed_lanes: Mutex::default(),
         };
         store.duties.probe().await?;
         Ok(store)

@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 
 use self::link::Link;
 use self::listen::FileWatch;
-use crate::keyed::KeyedLane;
+use crate::keyed::KeyedLanes;
 use crate::{
     Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
     Store, StoreError, WorkerSeen,
@@ -37,7 +37,7 @@ pub struct SqliteStore {
     watch: Mutex<Option<FileWatch>>,
     /// What the connection said last about the commits of others.
     data_version: Mutex<Option<i64>>,
-    keyed_lane: Mutex<KeyedLane>,
+    keyed_lanes: Mutex<KeyedLanes>,
 }
 
 impl SqliteStore {
@@ -53,7 +53,7 @@ impl SqliteStore {
             file_lock: Mutex::new(None),
             watch: Mutex::new(None),
             data_version: Mutex::new(None),
-            keyed_lane: Mutex::default(),
+            keyed_lanes: Mutex::default(),
         };
         store.link.probe().await?;
         Ok(store)
