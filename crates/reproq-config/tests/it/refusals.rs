@@ -187,7 +187,8 @@ fn queues_that_make_no_plan_are_refused() {
          only the weighted order uses weights"
     );
     assert_eq!(hint, "remove the weights, or set worker.queue_order to weighted");
-    let (message, _) = Site::new().file("reproq.yaml", "worker:\n  queues: [mail-*, !slow]\n").refusal();
+    let (message, _) =
+        Site::new().file("reproq.yaml", "worker:\n  queues:\n    - mail-*\n    - !slow\n").refusal();
     assert!(message.contains("YAML wants quotes around what starts with !"), "{message}");
     let (message, _) = Site::new().flag("queue-order", "random").refusal();
     assert!(message.ends_with("it must be merged or strict or weighted"), "{message}");
