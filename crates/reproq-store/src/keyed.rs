@@ -22,7 +22,31 @@ pub(crate) const VISITS_PER_GROUP: i32 = 8;
 /// How many runs behind one combination are looked at: more than the usual limit, few enough that a round stays small.
 const RUNS_PER_VISIT: u32 = 16;
 
-/// What a worker remembers of the keyed lane from round to round.
+/// How many groups of queues are remembered: more than a worker lists, so that what is forgotten has long been without runs.
+const GROUPS: usize = 256;
+
+/// What a worker remembers of the keyed lane, for each group of queues that it claims from: groups that take turns in being
+/// asked must not end each other's turns, nor lose each other's places.
+#[derive(Default)]
+pub(crate) struct KeyedLanes(Vec<(Vec<String>, KeyedLane)>);
+
+impl KeyedLanes {
+    /// The lane of these queues. A queue is in one group only, but a group's queues may come and go: one in common is enough.
+    pub(crate) fn of(&mut self, queues: &[String]) -> &mut KeyedLane {
+        let same = self.0.iter().position(|(known, _)| known == queues);
+        let place = same.or_else(|| {
+            self.0.iter().position(|(known, _)| queues.iter().any(|queue| known.contains(queue)))
+        });
+        let lane = place.map(|place| self.0.remove(place).1).unwrap_or_default();
+        if self.0.len() >= GROUPS {
+            self.0.pop();
+        }
+        self.0.insert(0, (queues.to_vec(), lane));
+        &mut self.0[0].1
+    }
+}
+
+/// What a worker remembers of one group's keyed lane from round to round.
 #[derive(Default)]
 pub(crate) struct KeyedLane {
     /// By queue: the combination after which the next round goes on.

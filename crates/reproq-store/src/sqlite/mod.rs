@@ -10,6 +10,7 @@ mod inspect;
 mod lease;
 mod link;
 mod listen;
+mod queues;
 mod registry;
 
 use std::fs::File;
@@ -21,7 +22,7 @@ use tokio::sync::Mutex;
 
 use self::link::Link;
 use self::listen::FileWatch;
-use crate::keyed::KeyedLane;
+use crate::keyed::KeyedLanes;
 use crate::{
     Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
     Store, StoreError, WorkerSeen,
@@ -36,7 +37,7 @@ pub struct SqliteStore {
     watch: Mutex<Option<FileWatch>>,
     /// What the connection said last about the commits of others.
     data_version: Mutex<Option<i64>>,
-    keyed_lane: Mutex<KeyedLane>,
+    keyed_lanes: Mutex<KeyedLanes>,
 }
 
 impl SqliteStore {
@@ -52,7 +53,7 @@ impl SqliteStore {
             file_lock: Mutex::new(None),
             watch: Mutex::new(None),
             data_version: Mutex::new(None),
-            keyed_lane: Mutex::default(),
+            keyed_lanes: Mutex::default(),
         };
         store.link.probe().await?;
         Ok(store)
@@ -71,6 +72,10 @@ impl Store for SqliteStore {
 
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
         claim_keyed::claim_keyed(self, request).await
+    }
+
+    async fn queue_names(&self) -> Result<Vec<String>, StoreError> {
+        queues::names(self).await
     }
 
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError> {

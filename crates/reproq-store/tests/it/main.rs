@@ -10,6 +10,7 @@ mod due;
 mod finish;
 mod keyed;
 mod lease;
+mod queues;
 mod race;
 mod registry;
 mod sequences;
