@@ -20,7 +20,10 @@ pub(crate) fn statement(text: &'static str, names: &[&str], sigil: char) -> &'st
         let parameter = rest.strip_prefix('(').and_then(|rest| rest.split_once(")s"));
         let place = parameter.and_then(|(name, _)| names.iter().position(|known| *known == name));
         let (Some((_, after)), Some(place)) = (parameter, place) else {
-            panic!("a percent sign that begins no parameter of {names:?}: %{}", rest.lines().next().unwrap_or_default())
+            panic!(
+                "a percent sign that begins no parameter of {names:?}: %{}",
+                rest.lines().next().unwrap_or_default()
+            )
         };
         sql.push(sigil);
         sql.push_str(&(place + 1).to_string());

@@ -30,7 +30,10 @@ pub(super) async fn cancellations(
     let rows = store
         .duties
         .run("cancellations", async |connection| {
-            query(include_str!("sql/cancellations.sql")).bind(worker.incarnation.0).fetch_all(connection).await
+            query(include_str!("sql/cancellations.sql"))
+                .bind(worker.incarnation.0)
+                .fetch_all(connection)
+                .await
         })
         .await?;
     read_all!("cancellations", rows, |row| (RunId(row.try_get("result_id")?), Epoch(row.try_get("epoch")?)))

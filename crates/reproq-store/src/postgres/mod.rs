@@ -23,8 +23,8 @@ use tokio::sync::Mutex;
 
 use self::link::Link;
 use crate::{
-    Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
-    Store, StoreError, Wake, WorkerSeen,
+    Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
+    Registration, Store, StoreError, Wake, WorkerSeen,
 };
 
 /// The queue in a PostgreSQL database.

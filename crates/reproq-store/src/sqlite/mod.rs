@@ -24,8 +24,8 @@ use tokio::sync::Mutex;
 use self::link::Link;
 use self::listen::FileWatch;
 use crate::{
-    Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
-    Store, StoreError, Wake, WorkerSeen,
+    Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
+    Registration, Store, StoreError, Wake, WorkerSeen,
 };
 
 /// The queue in a SQLite file.

@@ -137,6 +137,7 @@ async fn in_sqlite_a_claim_follows_its_index() {
         ("claim_keyed_visit.sql", "reproq_task_runs_keyed"),
         ("glance.sql", "reproq_task_runs_due"),
         ("heartbeat.sql", "reproq_task_runs_running"),
+        ("cancellations.sql", "reproq_task_runs_running"),
         ("claim.sql", "PRIMARY KEY"),
         ("claim_keyed.sql", "reproq_task_runs_lock"),
         ("finish.sql", "PRIMARY KEY"),
@@ -153,6 +154,24 @@ async fn in_sqlite_a_claim_follows_its_index() {
         for table in ["task_runs", "r", "h", "x", "y"] {
             assert!(!plan.iter().any(|line| line == &format!("SCAN {table}")), "{file}\n{}", plan.join("\n"));
         }
+    }
+}
+
+#[tokio::test]
+async fn in_postgres_a_look_for_cancellations_follows_its_index() {
+    let db = Database::postgres().await;
+    backlog(&db).await;
+    let sql = std::fs::read_to_string(folder("postgres").join("cancellations.sql")).unwrap();
+    let Side::Postgres(mut connection) = db.another_side().await else { unreachable!() };
+    for statistics in ["", "ANALYZE task_runs"] {
+        connection.execute(AssertSqlSafe(statistics.to_owned())).await.unwrap();
+        let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN {sql}")))
+            .bind(Uuid::new_v4())
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        let plan = plan.join("\n");
+        assert!(plan.contains("reproq_task_runs_running"), "{statistics}\n{plan}");
     }
 }
 
