@@ -13,6 +13,7 @@ import time
 
 from reproq_django import task
 from reproq_django.concurrency import limits_concurrency
+from reproq_django.errors import TaskCancelled
 
 
 def witness(line: str) -> None:
@@ -167,6 +168,74 @@ def sleep_and_mark(number, seconds):
     time.sleep(seconds)
     witness(f"end {number}")
     return number
+
+
+@task(max_attempts=3)
+def stoppable(seconds):
+    """Sleep; whatever stops that, clean up."""
+    witness(f"pid {os.getpid()}")
+    witness("start")
+    try:
+        time.sleep(seconds)
+        witness("end")
+    finally:
+        witness("cleaned")
+
+
+@task(max_attempts=3)
+async def stoppable_async(seconds):
+    """The same as a coroutine."""
+    witness(f"pid {os.getpid()}")
+    witness("start")
+    try:
+        await asyncio.sleep(seconds)
+        witness("end")
+    finally:
+        witness("cleaned")
+
+
+@task(max_attempts=3)
+def stubborn(seconds):
+    """Take no hint, in the company of another process."""
+    _show_processes(seconds)
+    witness("start")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            time.sleep(seconds)
+        except BaseException:  # noqa: BLE001 - that is the point
+            witness("hint")
+
+
+@task
+def stop_early(seconds):
+    """Make a result of what is there when it is told to stop."""
+    witness("start")
+    try:
+        time.sleep(seconds)
+    except TaskCancelled:
+        return "early"
+
+
+@task(max_attempts=3, backoff=0)
+def fail_when_stopped(seconds):
+    """Answer a cancellation with an error that would be tried again."""
+    witness("start")
+    try:
+        time.sleep(seconds)
+    except TaskCancelled:
+        raise ValueError("cannot stop") from None
+
+
+@task(max_attempts=3, backoff=600)
+def fail_and_wait():
+    """Fail, and be tried again much later."""
+    raise ValueError("later")
+
+
+@task
+def process_id():
+    return os.getpid()
 
 
 @task
