@@ -183,6 +183,19 @@ def stoppable(seconds):
 
 
 @task(max_attempts=3)
+def turn_slow(number, seconds):
+    """A task that takes no time, until it does."""
+    if seconds:
+        stoppable.func(seconds)
+
+
+@task(max_attempts=3)
+def turn_slow_too(number, seconds):
+    """One that nobody has seen before."""
+    turn_slow.func(number, seconds)
+
+
+@task(max_attempts=3)
 async def stoppable_async(seconds):
     """The same as a coroutine."""
     witness(f"pid {os.getpid()}")

@@ -382,7 +382,9 @@ mod tests {
         assert_eq!(heard.metadata.unwrap().get(), r#"{"step":2}"#);
         let entry: Value = serde_json::from_str(&heard.error.unwrap()).unwrap();
         assert_eq!((&entry["kind"], &entry["traceback"]), (&json!("cancelled"), &json!("t")));
-        let raised = interrupted(json!({"ok": false, "exception_class": "builtins.ValueError", "message": "no", "retry_in": 5}));
+        let raised = interrupted(
+            json!({"ok": false, "exception_class": "builtins.ValueError", "message": "no", "retry_in": 5}),
+        );
         assert_eq!(raised.status, RunStatus::Cancelled);
         assert!(raised.last_error.unwrap().ends_with("raised builtins.ValueError: no"));
         let done = interrupted(json!({"ok": true, "return": 5}));

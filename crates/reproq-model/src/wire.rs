@@ -157,7 +157,7 @@ mod tests {
             }
             read += 1;
         }
-        assert_eq!(read, 7);
+        assert_eq!(read, 8);
     }
 
     #[test]

@@ -99,7 +99,8 @@ impl Held {
     }
 
     pub(crate) fn claimed(&self, id: RunId, epoch: Epoch, trusted_until: Instant) {
-        let entry = Entry { epoch, since: Instant::now(), trusted_until, started: false, orders: Rc::default() };
+        let entry =
+            Entry { epoch, since: Instant::now(), trusted_until, started: false, orders: Rc::default() };
         self.entries.borrow_mut().insert(id, entry);
     }
 
