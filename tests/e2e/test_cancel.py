@@ -63,6 +63,18 @@ def test_a_process_of_its_own_is_asked_too(site: Site) -> None:
         until(lambda: not alive(pids), seconds=4, what="the process ends")
 
 
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+def test_a_query_is_cut_off_and_the_next_run_has_a_database(site: Site) -> None:
+    with site.worker("--concurrency", "1"):
+        pid = tasks.process_id.enqueue().wait(timeout=30, poll_interval=0.02).return_value
+        result = tasks.sleep_in_the_database.enqueue(60)
+        started(site)
+        result.cancel()
+        cancelled(site, result, seconds=2)
+        following = tasks.queries_of.enqueue("pg_sleep").wait(timeout=30, poll_interval=0.02)
+        assert following.return_value == [pid, 0]
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_task_that_takes_no_hint_is_killed_with_all_that_it_has_started(site: Site, mode: str) -> None:
     with site.worker("--concurrency", "1", "--executor-mode", mode, "--cancel-grace", "1s"):

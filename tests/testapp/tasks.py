@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 
+from django.db import connection
+
 from reproq_django import task
 from reproq_django.concurrency import limits_concurrency
 from reproq_django.errors import TaskCancelled
@@ -244,6 +246,26 @@ def fail_when_stopped(seconds):
 def fail_and_wait():
     """Fail, and be tried again much later."""
     raise ValueError("later")
+
+
+@task(max_attempts=3)
+def sleep_in_the_database(seconds):
+    """PostgreSQL only."""
+    witness("start")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [seconds])
+
+
+@task
+def queries_of(words):
+    """How many queries with these words the server is busy with, this one aside."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE %s",
+            [f"%{words}%"],
+        )
+        return [os.getpid(), cursor.fetchone()[0]]
 
 
 @task
