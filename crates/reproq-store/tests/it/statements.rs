@@ -97,7 +97,7 @@ async fn backlog(db: &Database) {
 
 /// The statements that a worker runs all the time, with values that make each of them do its work, and how many rows of
 /// `task_runs` a single step of their plan may touch: a batch, or a look at what is before it.
-const HOT: [(&str, &str, f64); 9] = [
+const HOT: [(&str, &str, f64); 10] = [
     ("queue_names.sql", "", 8.0),
     ("claim.sql", "('{default,mail,none}', 50, 'w', '00000000-0000-4000-8000-000000000001', 15.0)", 150.0),
     ("claim_keyed_visit.sql", "('{default,mail,none}', '{\"\",\"\",\"\"}', 60, 8, 16, 50)", 160.0),
@@ -106,6 +106,7 @@ const HOT: [(&str, &str, f64); 9] = [
     ("promote_due.sql", "('{default,mail,none}')", 1000.0),
     ("divert.sql", "('{default,mail,none}', 500)", 1500.0),
     ("heartbeat.sql", "('00000000-0000-4000-8000-000000000001', 'w', 15.0)", 1.0),
+    ("cancellations.sql", "('00000000-0000-4000-8000-000000000001')", 1.0),
     ("expired.sql", "(100, '00000000-0000-4000-8000-000000000001')", 1.0),
 ];
 
@@ -195,6 +196,7 @@ async fn in_sqlite_a_claim_follows_its_index() {
         ("claim_keyed_visit.sql", "reproq_task_runs_visit"),
         ("glance.sql", "reproq_task_runs_due"),
         ("heartbeat.sql", "reproq_task_runs_running"),
+        ("cancellations.sql", "reproq_task_runs_running"),
         ("claim.sql", "PRIMARY KEY"),
         ("claim_keyed.sql", "PRIMARY KEY"),
         ("key_facts.sql", "reproq_task_runs_lock"),
@@ -217,6 +219,36 @@ async fn in_sqlite_a_claim_follows_its_index() {
             assert!(!plan.iter().any(|line| line == &format!("SCAN {table}")), "{file}\n{}", plan.join("\n"));
         }
     }
+}
+
+/// The statement is the package's, with names for its parameters.
+async fn a_cancellation_reads_no_run_but_those_it_names(
+    db: &Database,
+    dialect: &str,
+    explain: &str,
+    given: &str,
+) {
+    backlog(db).await;
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../src/reproq_django/sql").join(dialect);
+    let text = std::fs::read_to_string(folder.join("statements/cancel_runs.sql")).unwrap();
+    let sql = text.replace("%(result_ids)s", given).replace("%%", "%");
+    let plan: Vec<String> =
+        db.rows(&format!("{explain} {sql}")).await.into_iter().filter_map(|mut row| row.pop()?).collect();
+    let plan = plan.join("\n");
+    assert!(!plan.contains("Seq Scan on task_runs") && !plan.contains("SCAN task_runs"), "{plan}");
+    assert!(plan.contains("task_runs_pkey") || plan.contains("PRIMARY KEY (rowid=?)"), "{plan}");
+}
+
+#[tokio::test]
+async fn in_postgres_a_cancellation_reads_no_run_but_those_it_names() {
+    let db = Database::postgres().await;
+    a_cancellation_reads_no_run_but_those_it_names(&db, "postgres", "EXPLAIN", "'{1,2,3}'").await;
+}
+
+#[tokio::test]
+async fn in_sqlite_a_cancellation_reads_no_run_but_those_it_names() {
+    let db = Database::sqlite().await;
+    a_cancellation_reads_no_run_but_those_it_names(&db, "sqlite", "EXPLAIN QUERY PLAN", "'[1,2,3]'").await;
 }
 
 async fn a_backlog_costs_a_claim_nothing(db: &Database) {
