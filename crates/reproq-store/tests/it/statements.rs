@@ -97,7 +97,7 @@ async fn backlog(db: &Database) {
 
 /// The statements that a worker runs all the time, with values that make each of them do its work, and how many rows of
 /// `task_runs` a single step of their plan may touch: a batch, or a look at what is before it.
-const HOT: [(&str, &str, f64); 10] = [
+const HOT: [(&str, &str, f64); 11] = [
     ("queue_names.sql", "", 8.0),
     ("claim.sql", "('{default,mail,none}', 50, 'w', '00000000-0000-4000-8000-000000000001', 15.0)", 150.0),
     ("claim_keyed_visit.sql", "('{default,mail,none}', '{\"\",\"\",\"\"}', 60, 8, 16, 50)", 160.0),
@@ -106,6 +106,12 @@ const HOT: [(&str, &str, f64); 10] = [
     ("promote_due.sql", "('{default,mail,none}')", 1000.0),
     ("divert.sql", "('{default,mail,none}', 500)", 1500.0),
     ("heartbeat.sql", "('00000000-0000-4000-8000-000000000001', 'w', 15.0)", 1.0),
+    (
+        "finish.sql",
+        "('{1,2,3}', '{1,1,1}', '{FAILED,FAILED,FAILED}', '{null,null,null}', '{null,null,null}', '{null,null,null}', '{0,0,0}', \
+          '{f,f,f}', '{f,f,f}', '{null,null,null}', '{null,null,null}', '00000000-0000-4000-8000-000000000001')",
+        3.0,
+    ),
     ("cancellations.sql", "('00000000-0000-4000-8000-000000000001')", 1.0),
     ("expired.sql", "(100, '00000000-0000-4000-8000-000000000001')", 1.0),
 ];

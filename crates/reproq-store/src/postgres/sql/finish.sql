@@ -9,12 +9,15 @@ WITH ended AS (
                          $9::bool[], $10::text[], $11::text[])
         AS e (result_id, epoch, status, return_json, error, last_error, delay_us, give_back, crashed, metadata, logs_uri)
 ), taken AS MATERIALIZED (
-    -- All columns of the ending come along, so that the update joins once more by primary key and not two lists.
+    -- Row by row and by id alone: with the state in the condition, the planner may read the whole index of running runs, and
+    -- with it the traces of all that have ended. All columns of the ending come along, so that the update joins once more by
+    -- primary key and not two lists.
     SELECT e.*, r.cancel_requested AND (e.status = 'READY' OR $12::uuid IS NULL) AS cancelled
-      FROM ended e JOIN task_runs r ON r.result_id = e.result_id
+      FROM ended e CROSS JOIN LATERAL (
+        SELECT x.status, x.epoch, x.incarnation, x.leased_until, x.cancel_requested FROM task_runs x
+         WHERE x.result_id = e.result_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS r
      WHERE r.status = 'RUNNING' AND r.epoch = e.epoch
        AND (r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))
-     ORDER BY r.result_id FOR NO KEY UPDATE OF r SKIP LOCKED
 ), decided AS (
     SELECT t.*, CASE WHEN cancelled THEN 'CANCELLED' ELSE status END AS becomes FROM taken t
 ), written AS (
