@@ -1,4 +1,4 @@
-"""The six tables as Django models, for the admin and for reading.
+"""The tables as Django models, for the admin and for reading.
 
 The schema's owner is ``sql/<vendor>/``; ``enqueue.py`` writes runs and the worker changes them. Text columns
 may be NULL because rows of the earlier system are.
@@ -84,6 +84,17 @@ class TaskRun(models.Model):
     crash_count = models.IntegerField(default=0, editable=False)
     #: Trace context and the like: never part of the spec, they would change its hash.
     headers = models.JSONField(default=dict, blank=True)
+    #: Whose share of the workers the run counts for; NULL = the concurrency key's.
+    fairness_key = models.TextField(null=True, blank=True, editable=False)
+    #: Full name of the rate that its starts count for: ``key:<key>`` or ``task:<path>``.
+    rate_key = models.TextField(null=True, blank=True, editable=False)
+    #: What the enqueue said of that rate; see ``KeyLimit``.
+    rate_per_second = models.FloatField(null=True, blank=True, editable=False)
+    rate_burst = models.IntegerField(null=True, blank=True, editable=False)
+    #: ``status.OVER_LIMIT``.
+    over_limit = models.SmallIntegerField(default=0, editable=False)
+    #: Runs that the same keys hold back have the same; set by a trigger, see 30_lanes.sql.
+    visit_key = models.TextField(null=True, blank=True, editable=False)
 
     class Meta:
         db_table = "task_runs"
@@ -148,6 +159,8 @@ class QueueControl(models.Model):
     paused = models.BooleanField(default=False)
     paused_at = models.DateTimeField(null=True, blank=True)
     reason = models.TextField(null=True, blank=True)
+    #: When the pause is over by itself; NULL = when somebody ends it.
+    resume_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=now)
     updated_at = models.DateTimeField(default=now)
 
@@ -158,20 +171,65 @@ class QueueControl(models.Model):
         return self.queue_name
 
 
+class TaskControl(models.Model):
+    """What an operator has ordered for a task."""
+
+    task_path = models.TextField(primary_key=True)
+    paused = models.BooleanField(default=False)
+    paused_at = models.DateTimeField(null=True, blank=True)
+    reason = models.TextField(null=True, blank=True)
+    resume_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(default=now)
+    updated_at = models.DateTimeField(default=now)
+
+    class Meta:
+        db_table = "reproq_task_controls"
+
+    def __str__(self) -> str:
+        return self.task_path
+
+
 class RateLimit(models.Model):
-    """Starts per second of a key: ``task:<path>``, ``queue:<name>`` or ``global``. 0 = no limit."""
+    """Starts per second of a key: ``task:<path>``, ``queue:<name>``, ``key:<key>`` or ``global``. 0 = no
+    limit."""
 
     key = models.TextField(primary_key=True)
     tokens_per_second = models.FloatField()
     burst_size = models.IntegerField()
+    #: Tokens at ``last_refilled_at``, as whoever set the rate wrote them; the workers count in ``tat``.
     current_tokens = models.FloatField()
     last_refilled_at = models.DateTimeField(default=now)
+    #: When the last start admitted would have come at an even pace, microseconds since 1970; NULL: long ago.
+    tat = models.BigIntegerField(null=True, blank=True, editable=False)
+    #: A worker made the row for a rate that the code states; an operator's rows are False.
+    stated = models.BooleanField(default=False, editable=False)
 
     class Meta:
         db_table = "rate_limits"
 
     def __str__(self) -> str:
         return self.key
+
+
+class KeyLimit(models.Model):
+    """A word on the limit of a key. The latest pinned row of a key counts, else its latest row at all."""
+
+    limit_id = models.BigAutoField(primary_key=True)
+    #: ``concurrency:<key>``, or the name of a rate.
+    key = models.TextField()
+    #: Runs at the same time, or starts per second; 0 = no limit.
+    amount = models.FloatField()
+    #: Starts of a rate that may come at once.
+    burst = models.IntegerField(default=1)
+    #: An operator's word, which no enqueue overrules.
+    pinned = models.BooleanField(default=False)
+    created_at = models.DateTimeField(default=now)
+
+    class Meta:
+        db_table = "reproq_key_limits"
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.amount:g}"
 
 
 class WorkflowRun(models.Model):

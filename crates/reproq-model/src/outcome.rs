@@ -35,6 +35,10 @@ pub enum AttemptEnd {
     },
     /// The run was claimed after its `expires_at` and not started.
     Expired,
+    /// Its concurrency key was full, and it was not to wait.
+    Discarded,
+    /// Its concurrency key was full, and a later run like it waits in its place.
+    Replaced,
     /// Somebody asked for its cancellation while it ran.
     Cancelled,
     /// The task's module is not on the worker's list.
@@ -125,13 +129,14 @@ pub fn classify(end: AttemptEnd, facts: AttemptFacts<'_>, rng: &mut impl Rng) ->
     };
     let crashed = failure.kind == FailureKind::Crashed;
     let quarantined = crashed && facts.crash_count + 1 >= CRASH_LIMIT;
-    let event = if failure.kind == FailureKind::Cancelled {
-        Event::Cancel
-    } else if may_retry(failure.kind) && facts.attempts < facts.max_attempts && !quarantined {
-        Event::Retry
-    } else {
-        Event::Fail
-    };
+    let event =
+        if matches!(failure.kind, FailureKind::Cancelled | FailureKind::Discarded | FailureKind::Replaced) {
+            Event::Cancel
+        } else if may_retry(failure.kind) && facts.attempts < facts.max_attempts && !quarantined {
+            Event::Retry
+        } else {
+            Event::Fail
+        };
     let follows = Transition::by(event);
     let status = follows.status;
     let delay = match status {
@@ -151,8 +156,11 @@ pub fn classify(end: AttemptEnd, facts: AttemptFacts<'_>, rng: &mut impl Rng) ->
         worker_id: facts.worker_id,
     };
     Transition {
-        // An expired run was never started: the claim that found it out is not an attempt.
-        give_back: failure.kind == FailureKind::Expired,
+        // Such a run was never started: the claim that found it out is not an attempt.
+        give_back: matches!(
+            failure.kind,
+            FailureKind::Expired | FailureKind::Discarded | FailureKind::Replaced
+        ),
         error: serde_json::to_string(&entry).ok(),
         last_error: status.is_terminal().then(|| cut(&message, LAST_ERROR_LIMIT).to_owned()),
         delay,
@@ -219,6 +227,19 @@ fn stopped(end: AttemptEnd) -> Failure {
         AttemptEnd::Expired => {
             (FailureKind::Expired, "the run was not started before it expired".to_owned(), None, None)
         }
+        AttemptEnd::Discarded => (
+            FailureKind::Discarded,
+            "the run was discarded: its concurrency key was full when its turn came".to_owned(),
+            None,
+            None,
+        ),
+        AttemptEnd::Replaced => (
+            FailureKind::Replaced,
+            "the run was replaced by a later one: its concurrency key was full, and only the latest waits"
+                .to_owned(),
+            None,
+            None,
+        ),
         AttemptEnd::Cancelled => (FailureKind::Cancelled, "the run was cancelled".to_owned(), None, None),
         AttemptEnd::NotAllowed { task_path } => (
             FailureKind::SecurityViolation,
@@ -253,6 +274,8 @@ const fn may_retry(kind: FailureKind) -> bool {
         | FailureKind::InfraError => true,
         FailureKind::Expired
         | FailureKind::Cancelled
+        | FailureKind::Discarded
+        | FailureKind::Replaced
         | FailureKind::InvalidSpec
         | FailureKind::InvalidResult
         | FailureKind::SecurityViolation => false,
@@ -356,6 +379,14 @@ mod tests {
     fn an_expired_run_fails_without_having_been_attempted() {
         let transition = end(AttemptEnd::Expired, facts(1, 3));
         assert_eq!((transition.status, transition.give_back), (RunStatus::Failed, true));
+    }
+
+    #[test]
+    fn a_run_that_is_not_to_wait_is_cancelled_without_an_attempt() {
+        for over in [AttemptEnd::Discarded, AttemptEnd::Replaced] {
+            let transition = end(over, facts(1, 3));
+            assert_eq!((transition.status, transition.give_back), (RunStatus::Cancelled, true));
+        }
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub enum FailureKind {
     Expired,
     /// Somebody cancelled it.
     Cancelled,
+    /// Its concurrency key was full, and it was not to wait.
+    Discarded,
+    /// Its concurrency key was full, and a later one waits in its place.
+    Replaced,
     /// Its arguments cannot be decoded.
     InvalidSpec,
     /// Its return value is not JSON.

@@ -51,11 +51,27 @@ STATE = [
             ("paused", models.BooleanField(default=False)),
             ("paused_at", models.DateTimeField(blank=True, null=True)),
             ("reason", models.TextField(blank=True, null=True)),
+            ("resume_at", models.DateTimeField(blank=True, null=True)),
             ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
             ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
         ],
         options={
             "db_table": "reproq_queue_controls",
+        },
+    ),
+    migrations.CreateModel(
+        name="TaskControl",
+        fields=[
+            ("task_path", models.TextField(primary_key=True, serialize=False)),
+            ("paused", models.BooleanField(default=False)),
+            ("paused_at", models.DateTimeField(blank=True, null=True)),
+            ("reason", models.TextField(blank=True, null=True)),
+            ("resume_at", models.DateTimeField(blank=True, null=True)),
+            ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+        ],
+        options={
+            "db_table": "reproq_task_controls",
         },
     ),
     migrations.CreateModel(
@@ -66,9 +82,25 @@ STATE = [
             ("burst_size", models.IntegerField()),
             ("current_tokens", models.FloatField()),
             ("last_refilled_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ("tat", models.BigIntegerField(blank=True, editable=False, null=True)),
+            ("stated", models.BooleanField(default=False, editable=False)),
         ],
         options={
             "db_table": "rate_limits",
+        },
+    ),
+    migrations.CreateModel(
+        name="KeyLimit",
+        fields=[
+            ("limit_id", models.BigAutoField(primary_key=True, serialize=False)),
+            ("key", models.TextField()),
+            ("amount", models.FloatField()),
+            ("burst", models.IntegerField(default=1)),
+            ("pinned", models.BooleanField(default=False)),
+            ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+        ],
+        options={
+            "db_table": "reproq_key_limits",
         },
     ),
     migrations.CreateModel(
@@ -175,6 +207,12 @@ STATE = [
             ("dedup", models.SmallIntegerField(default=0, editable=False)),
             ("crash_count", models.IntegerField(default=0, editable=False)),
             ("headers", models.JSONField(blank=True, default=dict)),
+            ("fairness_key", models.TextField(blank=True, editable=False, null=True)),
+            ("rate_key", models.TextField(blank=True, editable=False, null=True)),
+            ("rate_per_second", models.FloatField(blank=True, editable=False, null=True)),
+            ("rate_burst", models.IntegerField(blank=True, editable=False, null=True)),
+            ("over_limit", models.SmallIntegerField(default=0, editable=False)),
+            ("visit_key", models.TextField(blank=True, editable=False, null=True)),
             (
                 "parent",
                 models.ForeignKey(
