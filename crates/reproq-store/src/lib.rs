@@ -7,12 +7,17 @@
 //! state, the claim's epoch and the worker's incarnation; nothing here decides about retries or runs DDL.
 
 mod acceptable;
+mod answers;
 mod error;
+mod operator;
+mod operator_rows;
 pub mod postgres;
 mod rows;
 mod runs;
 pub mod schema;
+mod shared;
 pub mod sqlite;
+mod twins;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -21,7 +26,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reproq_model::Incarnation;
 
+pub use answers::{
+    Control, Explanation, FailedRun, Holder, KeyWord, Moment, PruneField, PruneStep, PruneWhat, RateRow,
+    Replayed, Rescheduled, RetryAnswer, RunFacts, Scope,
+};
 pub use error::StoreError;
+pub use operator::Operator;
 pub use runs::{
     Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun, QueueDepth,
     Registration, UnreadableRun, WorkerSeen,
@@ -98,6 +108,14 @@ pub enum Address<'a> {
 
 /// Opens the store at `address`; fails if nobody answers there.
 pub async fn connect(address: Address<'_>) -> Result<Rc<dyn Store>, StoreError> {
+    Ok(match address {
+        Address::Postgres(url) => Rc::new(postgres::PostgresStore::connect(url).await?),
+        Address::Sqlite(path) => Rc::new(sqlite::SqliteStore::connect(path).await?),
+    })
+}
+
+/// Opens the store at `address` for an operator; fails if nobody answers there.
+pub async fn connect_operator(address: Address<'_>) -> Result<Rc<dyn Operator>, StoreError> {
     Ok(match address {
         Address::Postgres(url) => Rc::new(postgres::PostgresStore::connect(url).await?),
         Address::Sqlite(path) => Rc::new(sqlite::SqliteStore::connect(path).await?),

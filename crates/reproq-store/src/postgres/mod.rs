@@ -4,11 +4,16 @@
 //! heartbeats with everything small, and the listener.
 
 mod claim;
+mod explain;
 mod finish;
 mod inspect;
 mod lease;
+mod limits;
 mod link;
 mod listen;
+mod operate;
+mod operator;
+mod prune;
 mod registry;
 
 use std::collections::HashMap;

@@ -4,11 +4,16 @@
 //! must be decided and done together is one statement.
 
 mod claim;
+mod explain;
 mod finish;
 mod inspect;
 mod lease;
+mod limits;
 mod link;
 mod listen;
+mod operate;
+mod operator;
+mod prune;
 mod registry;
 
 use std::collections::HashMap;

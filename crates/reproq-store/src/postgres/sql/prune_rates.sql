@@ -1,0 +1,2 @@
+-- The state of rates that the code states, full again for a day: without a row they are as full.
+DELETE FROM rate_limits WHERE stated AND COALESCE(tat, 0) < (extract(epoch FROM clock_timestamp() - interval '1 day') * 1000000)::bigint
