@@ -16,13 +16,15 @@ const POSTGRES_ONLY: [&str; 2] = [
     // With SQLite an enqueue wakes the worker by writing to the file.
     "wants_wake.sql",
 ];
-const SQLITE_ONLY: [&str; 4] = [
+const SQLITE_ONLY: [&str; 6] = [
     // Reads before a write, so that an idle worker never takes the write lock.
     "claim_visit.sql",
     "glance.sql",
     // A write and its answer, which are one statement in PostgreSQL.
     "owned.sql",
+    "prune_slice.sql",
     "seen.sql",
+    "silent_workers.sql",
 ];
 
 fn folder(dialect: &str) -> PathBuf {

@@ -17,7 +17,7 @@ SELECT backend_alias, queue_name, priority, spec_json, spec_hash, task_path, max
             SELECT k.burst FROM reproq_key_limits k WHERE k.key = r.rate_key AND r.rate_per_second > 0 AND NOT k.pinned
              ORDER BY k.limit_id DESC LIMIT 1), rate_burst),
        over_limit, headers, abs(dedup), 'READY', strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now'),
-       strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', (julianday(expires_at) - julianday(enqueued_at)) * 86400.0 || ' seconds')
+       strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now', ((julianday(expires_at) - julianday(enqueued_at)) * 86400.0) || ' seconds')
   FROM task_runs r WHERE result_id = %(id)s
 ON CONFLICT DO NOTHING
 RETURNING result_id
