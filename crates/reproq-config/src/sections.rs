@@ -42,6 +42,8 @@ pub struct WorkerConfig {
     pub exec_timeout: Duration,
     /// Grace for running tasks when stopping.
     pub shutdown_timeout: Duration,
+    /// How long a cancelled task may take to stop before it is killed.
+    pub cancel_grace: Duration,
     /// Largest payload of a task.
     pub max_payload_bytes: usize,
     /// Standard output kept per attempt.
@@ -137,6 +139,7 @@ impl Layers {
             executor_module: self.get("worker.executor_module")?,
             exec_timeout: self.get("worker.exec_timeout")?,
             shutdown_timeout: self.get("worker.shutdown_timeout")?,
+            cancel_grace: self.get("worker.cancel_grace")?,
             max_payload_bytes: self.get("worker.max_payload_bytes")?,
             max_stdout_bytes: self.get("worker.max_stdout_bytes")?,
             max_stderr_bytes: self.get("worker.max_stderr_bytes")?,

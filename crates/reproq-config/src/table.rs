@@ -63,6 +63,8 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         .default("1h"),
     worker("worker.shutdown_timeout", duration(Duration::ZERO, ""), "Grace for running tasks when stopping")
         .flag("shutdown-timeout").env("REPROQ_SHUTDOWN_TIMEOUT").default("25s"),
+    worker("worker.cancel_grace", duration(Duration::ZERO, ""), "Grace for a cancelled task that was asked to stop")
+        .flag("cancel-grace").env("REPROQ_CANCEL_GRACE").default("5s"),
     worker("worker.max_payload_bytes", int(1, GIB, NOTHING_FITS), "Largest payload of a task, in bytes")
         .default("16777216"),
     worker("worker.max_stdout_bytes", int(0, GIB, "0 keeps nothing"), "Standard output kept per attempt, in bytes")

@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reproq_model::Incarnation;
+use reproq_model::{Epoch, Incarnation, RunId};
 
 pub use answers::{
     Control, Explanation, FailedRun, Holder, KeyWord, Moment, PruneField, PruneStep, PruneWhat, RateRow,
@@ -33,8 +33,8 @@ pub use answers::{
 pub use error::StoreError;
 pub use operator::Operator;
 pub use runs::{
-    Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun, QueueDepth,
-    Registration, UnreadableRun, WorkerSeen,
+    Cancelled, Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun, QueueDepth,
+    Registration, UnreadableRun, Wake, WorkerSeen,
 };
 
 /// What a worker does with the queue's database.
@@ -75,8 +75,16 @@ pub trait Store {
     /// Says whether enqueues should wake this worker.
     async fn set_wants_wake(&self, worker: &Registration, wants: bool) -> Result<(), StoreError>;
 
-    /// Returns when an enqueue has woken this worker. May return without cause, and may miss one: polling is the backstop.
-    async fn woken(&self) -> Result<(), StoreError>;
+    /// Returns when an enqueue or a cancellation has woken this worker. May return without cause, and may miss one: polling is
+    /// the backstop.
+    async fn woken(&self) -> Result<Wake, StoreError>;
+
+    /// READY, WAITING -> CANCELLED. A RUNNING run is marked, and its worker is told. Waits for an ending that is being written
+    /// and goes by what it leaves. Answers for each run that exists, in the order of their ids.
+    async fn cancel(&self, runs: &[RunId]) -> Result<Vec<Cancelled>, StoreError>;
+
+    /// What this incarnation runs and somebody wants cancelled.
+    async fn cancellations(&self, worker: &Registration) -> Result<Vec<(RunId, Epoch)>, StoreError>;
 
     /// Sets the seconds of waiting that weigh as much as one point of priority, and puts READY runs in the new order.
     async fn set_priority_aging(&self, seconds: f64) -> Result<(), StoreError>;

@@ -130,6 +130,28 @@ pub struct OwnedRun {
     pub lease_left: Duration,
 }
 
+/// A run that somebody wanted cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cancelled {
+    /// The run.
+    pub id: RunId,
+    /// What it was.
+    pub before: RunStatus,
+    /// What it is: CANCELLED; RUNNING, when its worker has been asked to stop it; or how it had ended before.
+    pub after: RunStatus,
+}
+
+/// What a worker is woken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// There may be runs to claim.
+    Work,
+    /// Somebody wants a running run cancelled.
+    Cancel,
+    /// The database cannot tell.
+    Either,
+}
+
 /// A run whose worker has gone silent.
 #[derive(Debug, Clone)]
 pub struct ExpiredRun {

@@ -1,31 +1,36 @@
-//! Statements that the Python package runs too: one file for both, in `src/reproq_django/sql/*/statements/`.
+//! Statements that the package runs too: files of `src/reproq_django/sql/<vendor>/statements`, whose parameters have names.
 
-/// The text with each `%(name)s` replaced by `sigil` and the name's place in `names`, and each `%%` by `%`. It is leaked: call
-/// it once per statement.
+/// A file's text as the engine takes it: `%(name)s` becomes the place of `name` in `names`, counted from 1 behind `sigil`
+/// (`$1`, `?1`), and `%%` a percent sign. The text lives as long as the process: call it once per statement, in a `LazyLock`.
 ///
 /// # Panics
 ///
-/// When the text names something that is not among `names`.
+/// When the file names a parameter that `names` does not have: both are parts of this build.
 pub(crate) fn statement(text: &'static str, names: &[&str], sigil: char) -> &'static str {
     let mut sql = String::with_capacity(text.len());
-    let mut parts = text.split('%');
-    sql.push_str(parts.next().unwrap_or_default());
-    while let Some(part) = parts.next() {
-        if part.is_empty() {
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        sql.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('%') {
             sql.push('%');
-            sql.push_str(parts.next().unwrap_or_default());
+            rest = after;
             continue;
         }
-        let (name, rest) =
-            part.strip_prefix('(').and_then(|part| part.split_once(")s")).unwrap_or((part, ""));
-        let Some(place) = names.iter().position(|known| *known == name) else {
-            panic!("a shared statement names %({name})s, which nobody gives it");
+        let parameter = rest.strip_prefix('(').and_then(|rest| rest.split_once(")s"));
+        let place = parameter.and_then(|(name, _)| names.iter().position(|known| *known == name));
+        let (Some((_, after)), Some(place)) = (parameter, place) else {
+            panic!(
+                "a percent sign that begins no parameter of {names:?}: %{}",
+                rest.lines().next().unwrap_or_default()
+            )
         };
         sql.push(sigil);
         sql.push_str(&(place + 1).to_string());
-        sql.push_str(rest);
+        rest = after;
     }
-    sql.leak()
+    sql.push_str(rest);
+    String::leak(sql)
 }
 
 #[cfg(test)]
@@ -33,15 +38,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_become_places_and_doubled_signs_single() {
-        let text = "SELECT strftime('%%Y', %(at)s), %(id)s, %(at)s, 5 %% 2";
-        assert_eq!(statement(text, &["id", "at"], '?'), "SELECT strftime('%Y', ?2), ?1, ?2, 5 % 2");
-        assert_eq!(statement("%(id)s::bigint", &["id"], '$'), "$1::bigint");
+    fn names_become_places() {
+        let text = "SELECT %(b)s::int[], %(a)s, %(b)s";
+        assert_eq!(statement(text, &["a", "b"], '$'), "SELECT $2::int[], $1, $2");
+        assert_eq!(statement(text, &["a", "b"], '?'), "SELECT ?2::int[], ?1, ?2");
     }
 
     #[test]
-    #[should_panic(expected = "%(other)s")]
-    fn a_name_that_nobody_gives_is_a_mistake() {
-        statement("%(other)s", &["id"], '$');
+    fn a_doubled_percent_sign_is_one() {
+        assert_eq!(statement("strftime('%%Y-%%m', %(at)s) %% 2", &["at"], '?'), "strftime('%Y-%m', ?1) % 2");
+    }
+
+    #[test]
+    fn a_text_without_parameters_is_itself() {
+        assert_eq!(statement("SELECT 1", &[], '$'), "SELECT 1");
+    }
+
+    #[test]
+    #[should_panic(expected = "%(wrong)s")]
+    fn a_name_that_nobody_binds_is_found_at_the_first_use() {
+        statement("SELECT %(wrong)s", &["right"], '$');
     }
 }

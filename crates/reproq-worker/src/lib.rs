@@ -6,7 +6,7 @@
 //! wake ─> dispatcher ── claim ──> slots ──> attempt ──> executor (a child's process)
 //!                                             │
 //!                                             └─ classify ─> finisher ── one statement per batch ──> store
-//! lifecycle: heartbeat (renew, notice loss and cancellation), reclaim (runs of workers that went silent)
+//! lifecycle: heartbeat (renew, notice loss), cancel (notice cancellation), reclaim (runs of workers that went silent)
 //! ```
 //!
 //! [`worker`] starts and stops all of it in order; [`dispatcher`] talks to the store and never to a process; [`attempt`]

@@ -34,6 +34,8 @@ pub struct Settings {
     pub exec_timeout: Duration,
     /// How long running attempts may go on after a request to stop.
     pub shutdown_timeout: Duration,
+    /// How long a cancelled attempt that was asked to stop may go on before it is killed.
+    pub cancel_grace: Duration,
     /// Largest spec that is run, in bytes.
     pub max_payload_bytes: usize,
     /// Modules whose tasks may run.

@@ -121,6 +121,7 @@ async fn work(
     });
     let fence = Fence::Owner(registration.incarnation);
     let wake = Rc::new(Notify::new());
+    let cancel = Rc::new(Notify::new());
     let keyed_waiting = Rc::new(Cell::new(true));
     let finisher = Finisher {
         store: Rc::clone(&store),
@@ -132,9 +133,15 @@ async fn work(
     let mut finisher = spawn_local(finisher.run(left));
     drop(endings);
     let mut duties = vec![
-        spawn_local(wake::listen(Rc::clone(&store), Rc::clone(&wake))),
+        spawn_local(wake::listen(Rc::clone(&store), Rc::clone(&wake), Rc::clone(&cancel))),
         spawn_local(lifecycle::beat(Rc::clone(&store), Rc::clone(&registration), Rc::clone(&attempts))),
         spawn_local(lifecycle::watch(Rc::clone(&attempts))),
+        spawn_local(lifecycle::cancel(
+            Rc::clone(&store),
+            Rc::clone(&registration),
+            Rc::clone(&attempts),
+            cancel,
+        )),
     ];
     if let Some(interval) = settings.reclaim_interval {
         duties.push(spawn_local(lifecycle::reclaim(Rc::clone(&store), Rc::clone(&registration), interval)));

@@ -46,6 +46,7 @@ pub fn settings(config: &Resolved) -> Result<Settings, Failure> {
         poll_max: worker.poll_max,
         exec_timeout: worker.exec_timeout,
         shutdown_timeout: worker.shutdown_timeout,
+        cancel_grace: worker.cancel_grace,
         max_payload_bytes: worker.max_payload_bytes,
         allow: AllowList::new(&worker.allowed_task_modules),
         priority_aging_seconds: match worker.aging {

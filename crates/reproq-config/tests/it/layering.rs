@@ -24,6 +24,7 @@ fn defaults_start_a_worker() {
     assert_eq!(worker.executor_module, "reproq_django.executor");
     assert_eq!(worker.exec_timeout, Duration::from_hours(1));
     assert_eq!(worker.shutdown_timeout, Duration::from_secs(25));
+    assert_eq!(worker.cancel_grace, Duration::from_secs(5));
     assert_eq!(worker.max_payload_bytes, 16_777_216);
     assert_eq!((worker.max_stdout_bytes, worker.max_stderr_bytes), (262_144, 262_144));
     assert_eq!(worker.process_role, "worker");

@@ -3,6 +3,7 @@
 //! Four connections at most, each for one duty, so that a slow claim never delays a heartbeat: claims, endings,
 //! heartbeats with everything small, and the listener.
 
+mod cancel;
 mod claim;
 mod explain;
 mod finish;
@@ -20,14 +21,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reproq_model::{Epoch, RunId};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 
 use self::link::Link;
 use crate::{
-    Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
-    Store, StoreError, WorkerSeen,
+    Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
+    Registration, Store, StoreError, Wake, WorkerSeen,
 };
 
 /// The queue in a PostgreSQL database.
@@ -110,8 +112,16 @@ impl Store for PostgresStore {
         registry::set_wants_wake(self, worker, wants).await
     }
 
-    async fn woken(&self) -> Result<(), StoreError> {
+    async fn woken(&self) -> Result<Wake, StoreError> {
         listen::woken(self).await
+    }
+
+    async fn cancel(&self, runs: &[RunId]) -> Result<Vec<Cancelled>, StoreError> {
+        cancel::cancel(self, runs).await
+    }
+
+    async fn cancellations(&self, worker: &Registration) -> Result<Vec<(RunId, Epoch)>, StoreError> {
+        cancel::cancellations(self, worker).await
     }
 
     async fn set_priority_aging(&self, seconds: f64) -> Result<(), StoreError> {

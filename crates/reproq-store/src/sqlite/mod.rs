@@ -3,6 +3,7 @@
 //! Reads decide whether there is anything to write, so an idle worker never takes the file's write lock. Everything that
 //! must be decided and done together is one statement.
 
+mod cancel;
 mod claim;
 mod explain;
 mod finish;
@@ -22,13 +23,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reproq_model::{Epoch, RunId};
 use tokio::sync::Mutex;
 
 use self::link::Link;
 use self::listen::FileWatch;
 use crate::{
-    Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
-    Store, StoreError, WorkerSeen,
+    Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
+    Registration, Store, StoreError, Wake, WorkerSeen,
 };
 
 /// The queue in a SQLite file.
@@ -107,8 +109,16 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn woken(&self) -> Result<(), StoreError> {
+    async fn woken(&self) -> Result<Wake, StoreError> {
         listen::woken(self).await
+    }
+
+    async fn cancel(&self, runs: &[RunId]) -> Result<Vec<Cancelled>, StoreError> {
+        cancel::cancel(self, runs).await
+    }
+
+    async fn cancellations(&self, worker: &Registration) -> Result<Vec<(RunId, Epoch)>, StoreError> {
+        cancel::cancellations(self, worker).await
     }
 
     async fn set_priority_aging(&self, seconds: f64) -> Result<(), StoreError> {

@@ -1,10 +1,12 @@
-//! What a worker does beside its work: keep its leases, notice what it has lost, take over from those who went silent.
+//! What a worker does beside its work: keep its leases, notice what it has lost and what is cancelled, take over from those who went silent.
 
+mod cancel;
 mod heartbeat;
 mod reclaim;
 
 use std::time::Duration;
 
+pub(crate) use cancel::cancel;
 pub(crate) use heartbeat::{beat, watch};
 pub(crate) use reclaim::reclaim;
 
