@@ -77,6 +77,7 @@ fn operator(name: &str, flags: &ArgMatches) -> Result<ExitCode, Failure> {
 /// What a group of commands has, for who has named none of them.
 fn usage(name: &str) -> ExitCode {
     let mut tree = cli::command();
+    tree.build();
     if let Some(group) = tree.find_subcommand_mut(name) {
         output::print(&group.render_help().to_string());
     }

@@ -41,9 +41,12 @@ pub fn run(config: &Resolved, flags: &ArgMatches) -> Result<ExitCode, Failure> {
         );
     } else {
         let of = hash.map(|hash| format!(" (spec {hash})")).unwrap_or_default();
-        let what =
-            if is_twin { "is not replayed: an active run stands for it already," } else { "is replayed as" };
-        output::print(&format!("run {source}{of} {what} run {id}"));
+        let what = match (is_twin, id == source) {
+            (false, _) => format!("is replayed as run {id}"),
+            (true, false) => format!("is not replayed: run {id} is active and stands for it"),
+            (true, true) => "is not replayed: it is active itself".to_owned(),
+        };
+        output::print(&format!("run {source}{of} {what}"));
     }
     Ok(ExitCode::SUCCESS)
 }
