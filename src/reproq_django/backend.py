@@ -23,8 +23,9 @@ from django.tasks.signals import task_enqueued
 from reproq_django.checks import check_backend
 from reproq_django.conf import BackendOptions
 from reproq_django.db import parse_result_id
-from reproq_django.definition import ReproqTask, validate_options
+from reproq_django.definition import ReproqTask
 from reproq_django.spec import RunSpec, build
+from reproq_django.validation import validate_options
 
 if TYPE_CHECKING:
     from reproq_django.result import ReproqTaskResult
@@ -65,9 +66,10 @@ class ReproqBackend(BaseTaskBackend):
         """Store one run. ``result.duplicate`` tells whether a twin stood for it; receivers hear of new runs
         only.
 
-        ``kwargs`` may hold ``run_after`` (aware datetime, or timedelta from now), ``lock_key``, ``priority``,
-        ``concurrency_key`` and ``concurrency_limit``, unless the function declares a parameter of that name
-        itself. Raises what ``spec.build`` raises, and the database's own errors.
+        ``kwargs`` may hold ``run_after`` (aware datetime, or timedelta from now), ``priority``, ``lock_key``,
+        ``concurrency_key``, ``concurrency_limit``, ``fairness_key`` and ``rate_key``, unless the function
+        declares a parameter of that name itself. Raises what ``spec.build`` raises, and the database's own
+        errors.
         """
         return self.bulk_enqueue([(task, args, kwargs or {})])[0]
 

@@ -19,18 +19,14 @@ from django.tasks.base import (
     DEFAULT_TASK_QUEUE_NAME,
     Task,
 )
-from django.tasks.exceptions import InvalidTask
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from reproq_django.conf import BACKOFF_DEFAULTS, MAX_INT
-from reproq_django.status import DEDUP_MODES
+from reproq_django.conf import BACKOFF_DEFAULTS
+from reproq_django.rates import Rate
 
-#: Attribute that ``limits_concurrency`` leaves on a plain function: (key, limit).
+#: Attribute that ``limits_concurrency`` leaves on a plain function: (key, limit, over_limit).
 CONCURRENCY_ATTRIBUTE: Final = "_reproq_concurrency"
-
-#: The time that databases can tell ends some thousand years from now.
-_MAX_EXPIRES_IN: Final = timedelta(days=365_000)
 
 type Key = str | Callable[..., str | None] | None
 type Backoff = float | Mapping[str, Any] | Callable[[BaseException, int], float | None] | None
@@ -54,6 +50,19 @@ class ReproqTask(Task):
     #: run.
     concurrency_key: Key = None
     concurrency_limit: int = 0
+    #: What becomes of a run whose key is at its limit: "wait"; "discard" = it ends CANCELLED; "replace" = it
+    #: waits, and those of the key that waited before it end CANCELLED.
+    over_limit: str = "wait"
+    #: Keys take turns: a key with many runs does not keep those of another waiting. A callable gets the
+    #: arguments of the run. None: the concurrency key.
+    fairness_key: Key = None
+    #: How often runs may start: per second, or a text such as "100/m" or "5/15m". Up to ``rate_burst`` at
+    #: once.
+    rate_limit: Rate | None = None
+    rate_burst: int = 1
+    #: The runs that ``rate_limit`` counts together: those with this key, of whatever task. A callable gets
+    #: the arguments of the run; None from it means no rate for that run. None: all runs of the task.
+    rate_key: Key = None
     #: A run that is not claimed this long after its enqueue is not run any more.
     expires_in: timedelta | None = None
     #: As OPTIONS["DEDUP_ACTIVE"].
@@ -62,8 +71,11 @@ class ReproqTask(Task):
     def __post_init__(self) -> None:
         limits = getattr(self.func, CONCURRENCY_ATTRIBUTE, None)
         if limits is not None and self.concurrency_key is None:
-            object.__setattr__(self, "concurrency_key", limits[0])
-            object.__setattr__(self, "concurrency_limit", limits[1])
+            key, limit, over_limit = limits
+            object.__setattr__(self, "concurrency_key", key)
+            object.__setattr__(self, "concurrency_limit", limit)
+            if over_limit != "wait":
+                object.__setattr__(self, "over_limit", over_limit)
         # dataclass(slots=True) makes a second class, which super() without arguments does not know.
         Task.__post_init__(self)
 
@@ -131,6 +143,11 @@ def task(
     lock_key: Key = ...,
     concurrency_key: Key = ...,
     concurrency_limit: int = ...,
+    over_limit: str = ...,
+    fairness_key: Key = ...,
+    rate_limit: Rate | None = ...,
+    rate_burst: int = ...,
+    rate_key: Key = ...,
     expires_in: timedelta | None = ...,
     dedup: bool | str | None = ...,
 ) -> Callable[[Callable[..., Any]], ReproqTask]: ...
@@ -191,65 +208,3 @@ def backoff_policy(backoff: Any) -> dict[str, Any] | None:
     if isinstance(backoff, Mapping):
         return {**BACKOFF_DEFAULTS, **backoff}
     return {"base": backoff, "factor": 1, "cap": backoff, "jitter": False}
-
-
-def validate_options(task: Task) -> None:
-    """Raises InvalidTask for an option that no run could honour."""
-    if not isinstance(task, ReproqTask):
-        return
-    if task.max_attempts is not None and not (
-        _is_int(task.max_attempts) and 0 < task.max_attempts <= MAX_INT
-    ):
-        raise InvalidTask(
-            f"max_attempts must be a whole number from 1 to {MAX_INT}, not {task.max_attempts!r}."
-        )
-    if task.timeout is not None and not _is_timeout(task.timeout):
-        raise InvalidTask(
-            f"timeout must be a timedelta or a number of seconds, over 0 and up to {MAX_INT}, "
-            f"not {task.timeout!r}."
-        )
-    if not (_is_int(task.concurrency_limit) and 0 <= task.concurrency_limit <= MAX_INT):
-        raise InvalidTask(
-            f"concurrency_limit must be a whole number from 0 to {MAX_INT}, not {task.concurrency_limit!r}."
-        )
-    if task.concurrency_key is not None and task.concurrency_limit == 0:
-        raise InvalidTask("concurrency_key limits nothing without a concurrency_limit.")
-    if task.expires_in is not None and not (
-        isinstance(task.expires_in, timedelta) and timedelta(0) < task.expires_in <= _MAX_EXPIRES_IN
-    ):
-        raise InvalidTask(
-            f"expires_in must be a positive timedelta of at most 1,000 years, not {task.expires_in!r}."
-        )
-    if task.dedup is not None and not (isinstance(task.dedup, bool) or task.dedup in DEDUP_MODES):
-        raise InvalidTask('dedup must be True, False or "ready".')
-    _validate_backoff(task.backoff)
-
-
-def _validate_backoff(backoff: Any) -> None:
-    if backoff is None or callable(backoff):
-        return
-    if isinstance(backoff, Mapping) and (unknown := backoff.keys() - BACKOFF_DEFAULTS.keys()):
-        raise InvalidTask(
-            f"backoff has the unknown key {min(unknown)!r}; it takes {', '.join(BACKOFF_DEFAULTS)}."
-        )
-    if not isinstance(backoff, Mapping | int | float) or isinstance(backoff, bool):
-        raise InvalidTask("backoff must be seconds, a policy or a callable.")
-    policy = backoff_policy(backoff) or {}
-    numbers = [policy["base"], policy["factor"], policy["cap"]]
-    if not all(
-        isinstance(number, int | float) and math.isfinite(number) and number >= 0 for number in numbers
-    ):
-        raise InvalidTask("backoff takes finite numbers from 0 up.")
-    if not isinstance(policy["jitter"], bool):
-        raise InvalidTask("backoff's jitter is True or False.")
-
-
-def _is_timeout(value: Any) -> bool:
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    # Also false for what is no number at all: NaN and infinity.
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MAX_INT
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

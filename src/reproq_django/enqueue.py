@@ -1,12 +1,15 @@
 """The one place that inserts runs: one, or many, in one transaction per database.
 
 A duplicate (see ``status.Dedup``) is no error: the caller gets the run that stands for it. The INSERT takes
-no locks beyond the unique index, so it may sit in a long transaction of the caller's.
+no locks beyond the unique index, so it may sit in a long transaction of the caller's. There a twin of another
+transaction waits for that transaction's end; two transactions that enqueue the same runs one by one and in
+different order can therefore deadlock, as with any unique column. One bulk enqueue has one order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -31,7 +34,8 @@ _TWIN_ATTEMPTS: Final = 10
 
 _COLUMNS: Final = (
     "backend_alias", "queue_name", "priority", "spec_json", "spec_hash", "task_path", "max_attempts",
-    "timeout_seconds", "lock_key", "concurrency_key", "concurrency_limit", "dedup",
+    "timeout_seconds", "lock_key", "concurrency_key", "concurrency_limit", "dedup", "fairness_key",
+    "rate_key", "rate_per_second", "rate_burst", "over_limit",
 )  # fmt: skip
 
 
@@ -62,7 +66,9 @@ def insert_runs(alias: str, specs: Sequence[RunSpec]) -> list[Inserted | TaskRun
                 for chunk in chunks:
                     _insert_chunk(alias, insert, specs, chunk, answers)
     except (OperationalError, ProgrammingError) as error:
-        if "task_runs" in str(error):
+        # PostgreSQL's OperationalErrors are others: a deadlock names the table too.
+        missing = isinstance(error, ProgrammingError) or connection.vendor == "sqlite"
+        if missing and "task_runs" in str(error):
             error.add_note(
                 f"The tables of Reproq are missing or old in the database {alias!r}: run `manage.py migrate"
                 + ("`." if alias == "default" else f" --database {alias}`.")
@@ -74,23 +80,49 @@ def insert_runs(alias: str, specs: Sequence[RunSpec]) -> list[Inserted | TaskRun
 def _insert_chunk(
     alias: str, insert: Any, specs: Sequence[RunSpec], chunk: range, answers: list[Inserted | TaskRun | None]
 ) -> None:
+    connection = connections[alias]
+    # Two enqueues that share specs insert them in one order, so neither waits for a row of the other's while
+    # it holds one that the other waits for. Trying again would break the order for what is held until the
+    # caller's transaction ends, unless all of it is let go first.
+    lets_go = connection.vendor == "postgresql" and connection.in_atomic_block and len(chunk) > 1
     waiting = list(chunk)
-    for attempt in range(_TWIN_ATTEMPTS + 1):
-        batch = [specs[index] for index in waiting]
-        if attempt == _TWIN_ATTEMPTS:
-            # Twins come and go faster than they can be looked at: run it, rather than lose it.
-            batch = [replace(spec, dedup=Dedup.NONE) for spec in batch]
-        for position, inserted in insert(alias, batch):
-            answers[waiting[position]] = inserted
-        waiting = [index for index in waiting if answers[index] is None]
+    for attempt in range(1, _TWIN_ATTEMPTS + 1):
+        try:
+            with transaction.atomic(using=alias) if lets_go else nullcontext():
+                _insert_once(alias, insert, specs, waiting, answers)
+                waiting = [index for index in waiting if answers[index] is None]
+                if waiting and lets_go and attempt < _TWIN_ATTEMPTS:
+                    raise _LetGo
+        except _LetGo:
+            waiting = list(chunk)
+            for index in chunk:
+                answers[index] = None
         if not waiting:
             return
-        twins = _twins(alias, [specs[index] for index in waiting])
-        for index in waiting:
+    # Twins come and go faster than they can be looked at: run these, rather than lose them.
+    for position, inserted in insert(alias, [replace(specs[index], dedup=Dedup.NONE) for index in waiting]):
+        answers[waiting[position]] = inserted
+
+
+class _LetGo(Exception):
+    """Rolls back to the savepoint."""
+
+
+def _insert_once(
+    alias: str,
+    insert: Any,
+    specs: Sequence[RunSpec],
+    waiting: list[int],
+    answers: list[Inserted | TaskRun | None],
+) -> None:
+    """Answers those of ``waiting`` that are new, or whose twin is still there."""
+    for position, inserted in insert(alias, [specs[index] for index in waiting]):
+        answers[waiting[position]] = inserted
+    left = [index for index in waiting if answers[index] is None]
+    if left:
+        twins = _twins(alias, [specs[index] for index in left])
+        for index in left:
             answers[index] = twins.get((specs[index].spec_hash, specs[index].dedup))
-        waiting = [index for index in waiting if answers[index] is None]
-        if not waiting:
-            return
 
 
 def _twins(alias: str, specs: list[RunSpec]) -> dict[tuple[str, int], TaskRun]:

@@ -8,8 +8,8 @@
       +-- InvalidSpec                      a stored run whose arguments cannot be decoded
       +-- SchemaError                      the database lacks this version's schema
       +-- RunError                         how a run ended when it was not the task that raised
-            +-- TaskExpired   TaskTimedOut   WorkerLost   ExecutorCrashed   InvalidResult
-            +-- TaskNotAllowed   InfrastructureError   WorkflowFailed
+            +-- TaskDiscarded   TaskReplaced   TaskExpired   TaskTimedOut   WorkerLost   ExecutorCrashed
+            +-- InvalidResult   TaskNotAllowed   InfrastructureError   WorkflowFailed
     KeyboardInterrupt
       +-- TaskCancelled                    raised in a running task whose run was cancelled
 
@@ -55,6 +55,14 @@ class TaskCancelled(KeyboardInterrupt):
     """
 
 
+class TaskDiscarded(RunError):
+    """The limit of its concurrency key was reached, and its ``over_limit`` is "discard"."""
+
+
+class TaskReplaced(RunError):
+    """A newer run of its concurrency key took its place in line, and its ``over_limit`` is "replace"."""
+
+
 class TaskExpired(RunError):
     """The run was not claimed before its ``expires_at``."""
 
@@ -90,6 +98,8 @@ class WorkflowFailed(RunError):
 #: ``kind`` of an entry of ``errors_json`` -> its class. ``app_error`` carries the task's own class instead.
 RUN_ERRORS: Final[dict[str, type[RunError | TaskCancelled]]] = {
     "cancelled": TaskCancelled,
+    "discarded": TaskDiscarded,
+    "replaced": TaskReplaced,
     "expired": TaskExpired,
     "timeout": TaskTimedOut,
     "lease_expiry": WorkerLost,

@@ -6,6 +6,8 @@ may be NULL because rows of the earlier system are.
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
@@ -209,6 +211,14 @@ class RateLimit(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+    def save(self, **kwargs: Any) -> None:
+        """Django's, but a row that was read is written without ``tat``: a worker moves that with every start,
+        and writing back what it was would admit those starts again."""
+        if not self._state.adding and not kwargs.get("force_insert") and kwargs.get("update_fields") is None:
+            names = {field.name for field in self._meta.concrete_fields if not field.primary_key}
+            kwargs["update_fields"] = names - {"tat"}
+        super().save(**kwargs)
 
 
 class KeyLimit(models.Model):

@@ -28,7 +28,15 @@ from reproq_django.cancellation import Cancellation, cancel_runs
 from reproq_django.db import format_result_id
 from reproq_django.definition import ReproqTask
 from reproq_django.enqueue import Inserted
-from reproq_django.errors import RUN_ERRORS, InvalidSpec, RunError, TaskCancelled, TaskUnavailable
+from reproq_django.errors import (
+    RUN_ERRORS,
+    InvalidSpec,
+    RunError,
+    TaskCancelled,
+    TaskDiscarded,
+    TaskReplaced,
+    TaskUnavailable,
+)
 from reproq_django.models import TaskRun
 from reproq_django.serialization import decode_arguments
 from reproq_django.spec import RunSpec
@@ -222,11 +230,11 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
 
 
 def task_errors(entries: Iterable[Any], *, cancelled: bool = False) -> list[TaskError]:
-    """``errors_json`` as Django's TaskErrors, oldest first. ``cancelled`` makes sure that TaskCancelled is
-    among them."""
+    """``errors_json`` as Django's TaskErrors, oldest first. ``cancelled`` makes sure that one of them says
+    why it never ran to its end: TaskCancelled, where the row names nothing else."""
     errors = [_task_error(entry) for entry in entries or () if isinstance(entry, Mapping)]
-    path = _class_path(TaskCancelled)
-    if cancelled and all(error.exception_class_path != path for error in errors):
+    if cancelled and all(error.exception_class_path not in _CANCELLED for error in errors):
+        path = _class_path(TaskCancelled)
         errors.append(TaskError(exception_class_path=path, traceback="the run was cancelled"))
     return errors
 
@@ -242,6 +250,10 @@ def _task_error(entry: Mapping[str, Any]) -> TaskError:
 
 def _class_path(error: type[BaseException]) -> str:
     return f"{error.__module__}.{error.__qualname__}"
+
+
+#: How a run may have come to be CANCELLED.
+_CANCELLED: Final = {_class_path(error) for error in (TaskCancelled, TaskDiscarded, TaskReplaced)}
 
 
 def stored_copy(task: Task, **changes: Any) -> Task:

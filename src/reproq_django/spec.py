@@ -24,16 +24,21 @@ from reproq_django.conf import MAX_INT, BackendOptions
 from reproq_django.db import queue_alias
 from reproq_django.definition import backoff_policy, due, whole_seconds
 from reproq_django.errors import UnsupportedArgument
+from reproq_django.keys import key_of_run
+from reproq_django.rates import rate_of_run
 from reproq_django.serialization import canonical_json, encode
-from reproq_django.status import DEDUP_MODES
+from reproq_django.status import DEDUP_MODES, OVER_LIMIT
 
 VERSION: Final = 1
 
 #: Keywords of enqueue() that are about the run, not for the task. One that the function itself declares stays
 #: its own.
 ENQUEUE_OPTIONS: Final = frozenset(
-    {"run_after", "lock_key", "priority", "concurrency_key", "concurrency_limit"}
-)
+    {
+        "run_after", "lock_key", "priority", "concurrency_key", "concurrency_limit", "fairness_key",
+        "rate_key",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,13 @@ class RunSpec:
     lock_key: str | None
     concurrency_key: str | None
     concurrency_limit: int
+    #: ``status.OVER_LIMIT``.
+    over_limit: int
+    fairness_key: str | None
+    #: Full name: "key:<key>" or "task:<path>".
+    rate_key: str | None
+    rate_per_second: float | None
+    rate_burst: int | None
     #: Counted by the database's clock from the INSERT.
     expires_in: timedelta | None
     dedup: int
@@ -76,18 +88,22 @@ def build(
     """The spec of one call. Touches no database (unless a key callable does).
 
     Raises TypeError when the arguments do not fit the function, UnsupportedArgument (a TypeError) for one
-    that cannot be stored, InvalidTask for an enqueue keyword that cannot be honoured.
+    that cannot be stored, InvalidTask for a key or an enqueue keyword that cannot be honoured.
     """
     own, given = _split(task.func, kwargs)
     _bind(task, args, own)
     run_after = _utc(given.get("run_after", task.run_after))
     priority = _whole("priority", given.get("priority", task.priority), -MAX_INT)
-    lock_key = _key("lock_key", given.get("lock_key", getattr(task, "lock_key", None)), args, own)
-    concurrency_key = _key(
-        "concurrency_key", given.get("concurrency_key", getattr(task, "concurrency_key", None)), args, own
-    )
+
+    def key(name: str) -> str | None:
+        return key_of_run(name, given.get(name, getattr(task, name, None)), args, own)
+
+    lock_key, concurrency_key = key("lock_key"), key("concurrency_key")
     limit = _whole(
         "concurrency_limit", given.get("concurrency_limit", getattr(task, "concurrency_limit", 0)), 0
+    )
+    rate_key, rate_per_second, rate_burst = rate_of_run(
+        task, given.get("rate_key", getattr(task, "rate_key", None)), args, own
     )
     timeout = getattr(task, "timeout", None)
     timeout_seconds = options.timeout_seconds if timeout is None else whole_seconds(timeout)
@@ -139,6 +155,11 @@ def build(
         lock_key=lock_key,
         concurrency_key=concurrency_key,
         concurrency_limit=limit,
+        over_limit=OVER_LIMIT[getattr(task, "over_limit", "wait")],
+        fairness_key=key("fairness_key"),
+        rate_key=rate_key,
+        rate_per_second=rate_per_second,
+        rate_burst=rate_burst,
         expires_in=getattr(task, "expires_in", None) or options.expires_in,
         dedup=DEDUP_MODES[options.dedup_active if dedup is None else dedup],
     )
@@ -212,18 +233,6 @@ def _utc(run_after: Any) -> datetime | None:
             raise InvalidTask("run_after must be an aware datetime.")
         moment = timezone.make_aware(moment)
     return moment.astimezone(UTC)
-
-
-def _key(name: str, key: Any, args: tuple[Any, ...] | list[Any], kwargs: Mapping[str, Any]) -> str | None:
-    if callable(key):
-        key = key(*args, **kwargs)
-    if key is None:
-        return None
-    if not isinstance(key, str):
-        raise InvalidTask(f"{name} must be a string, not {key!r}.")
-    if "\0" in key or (not key.isprintable() and any("\ud800" <= character <= "\udfff" for character in key)):
-        raise InvalidTask(f"{name} must not hold a null character or a lone surrogate.")
-    return key
 
 
 def _whole(name: str, value: Any, least: int) -> int:

@@ -34,6 +34,8 @@ class Dedup:
     """``task_runs.dedup``: which runs are twins of this one. The unique indexes of 40_indexes.sql say the
     same."""
 
+    #: Was READY and has started, so it is nobody's twin any more, not even as it waits for a retry.
+    STARTED: Final = -1
     NONE: Final = 0
     READY: Final = 1
     ACTIVE: Final = 2
@@ -41,6 +43,9 @@ class Dedup:
 
 #: Value of DEDUP_ACTIVE or of a task's ``dedup`` -> column.
 DEDUP_MODES: Final = {False: Dedup.NONE, "ready": Dedup.READY, True: Dedup.ACTIVE}
+
+#: Value of a task's ``over_limit`` -> ``task_runs.over_limit``.
+OVER_LIMIT: Final = {"wait": 0, "discard": 1, "replace": 2}
 
 #: Django knows four states: a waiting run will run, a cancelled one never will.
 DJANGO_STATUS: Final = {

@@ -119,6 +119,17 @@ def test_waiting_reads_as_ready_and_cancelled_as_failed(alias):
     assert [entry.exception_class for entry in result.errors] == [errors.TaskCancelled]
 
 
+@pytest.mark.parametrize(
+    ("kind", "error"), [("discarded", errors.TaskDiscarded), ("replaced", errors.TaskReplaced)]
+)
+def test_a_run_that_its_limit_ended_says_so_and_nothing_else(alias, kind, error):
+    result = tasks.noop.enqueue()
+    end(alias, result, status="CANCELLED", errors_json=[{"kind": kind, "message": "why", "at": "2030"}])
+    result.refresh()
+    assert (result.status, result.raw_status) == (TaskResultStatus.FAILED, "CANCELLED")
+    assert [(entry.exception_class, entry.traceback) for entry in result.errors] == [(error, "why")]
+
+
 def test_unknown_and_foreign_ids(alias, backend):
     result = tasks.noop.enqueue()
     with pytest.raises(TaskResultMismatch):

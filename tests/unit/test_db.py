@@ -1,10 +1,10 @@
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.tasks.exceptions import TaskResultDoesNotExist
 
 from reproq_django.db import format_result_id, parse_result_id, queue_alias, queue_aliases
 from reproq_django.db_router import ReproqRouter
-from reproq_django.models import TaskRun
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def test_router_keeps_our_tables_in_the_queue_databases(settings):
     router = ReproqRouter()
     settings.REPROQ_DEFAULT_DB_ALIAS = "postgres"
     settings.REPROQ_QUEUE_DATABASES = {}
-    assert router.db_for_read(TaskRun) == router.db_for_write(TaskRun) == "postgres"
     assert router.allow_migrate("postgres", "reproq_django") is True
     assert router.allow_migrate("default", "reproq_django") is False
+    for model in apps.get_app_config("reproq_django").get_models():
+        assert router.db_for_read(model) == router.db_for_write(model) == "postgres"
     assert router.db_for_read(User) is router.allow_migrate("default", "auth") is None

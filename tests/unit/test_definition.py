@@ -8,6 +8,7 @@ from django.tasks.exceptions import InvalidTask
 from django.utils import timezone
 
 from reproq_django import task
+from reproq_django.concurrency import limits_concurrency
 from reproq_django.definition import ReproqTask, backoff_policy
 from testapp import tasks
 
@@ -66,11 +67,41 @@ def test_using_takes_a_timedelta():
         tasks.with_options,
         tasks.limited_above,
         tasks.with_options.using(priority=4, max_attempts=1),
+        tasks.limited_above.using(over_limit="replace", rate_limit="5/m", rate_key="k", fairness_key="f"),
     ],
     ids=lambda task: task.name,
 )
 def test_tasks_can_be_pickled(task):
     assert pickle.loads(pickle.dumps(task)) == task
+
+
+ALL_LIMITS = {
+    "lock_key": "l",
+    "concurrency_key": "c",
+    "concurrency_limit": 2,
+    "over_limit": "replace",
+    "fairness_key": lambda value: f"tenant:{value}",
+    "rate_limit": "10/s",
+    "rate_burst": 3,
+    "rate_key": lambda value: "r",
+}
+
+
+@pytest.mark.parametrize("backend", ["immediate.ImmediateBackend", "dummy.DummyBackend"])
+def test_djangos_own_backends_go_without_the_limits(settings, monkeypatch, backend):
+    settings.TASKS = {"default": {"BACKEND": f"django.tasks.backends.{backend}"}}
+    made = limits_concurrency("k", over_limit="discard")(task(**ALL_LIMITS)(echo))
+    # The dummy backend copies the task, which looks it up by its path.
+    monkeypatch.setitem(globals(), "echo", made)
+    result = made.enqueue(5)
+    assert result.args == [5]
+    if backend.startswith("immediate"):
+        assert result.return_value == 5
+
+
+def echo(value):
+    """A function to decorate."""
+    return value
 
 
 @pytest.mark.parametrize(
@@ -97,12 +128,44 @@ def test_tasks_can_be_pickled(task):
         {"backoff": {"bse": 1}},
         {"backoff": {"base": float("inf")}},
         {"backoff": {"jitter": 1}},
+        {"rate_limit": 0},
+        {"rate_limit": "fast"},
+        {"rate_limit": 1, "rate_burst": 0},
+        {"rate_limit": 1, "rate_burst": 1.5},
+        {"rate_limit": 1, "rate_burst": True},
+        {"rate_limit": 1, "rate_burst": 2**31},
+        {"rate_burst": 2},
+        {"over_limit": "drop", "concurrency_key": "k", "concurrency_limit": 1},
+        {"over_limit": None, "concurrency_key": "k", "concurrency_limit": 1},
+        {"over_limit": ["wait"], "concurrency_key": "k", "concurrency_limit": 1},
+        {"over_limit": "discard"},
+        {"over_limit": "replace"},
     ],
     ids=str,
 )
 def test_options_that_no_run_could_honour_are_refused(options):
     with pytest.raises(InvalidTask):
         task(**options)(plain)
+
+
+def limited():
+    """A function to decorate."""
+
+
+def test_limits_concurrency_says_what_becomes_of_runs_over_the_limit():
+    above = limits_concurrency("k", to=2, over_limit="replace")(task(plain))
+    assert (above.concurrency_key, above.concurrency_limit, above.over_limit) == ("k", 2, "replace")
+    below = task(limits_concurrency("k", to=2, over_limit="discard")(limited))
+    assert (below.concurrency_key, below.concurrency_limit, below.over_limit) == ("k", 2, "discard")
+    with pytest.raises(InvalidTask, match='"wait", "discard" or "replace"'):
+        limits_concurrency("k", over_limit="drop")(task(plain))
+
+
+def test_a_policy_for_runs_over_the_limit_needs_the_limit():
+    with pytest.raises(InvalidTask, match="give it a concurrency_key"):
+        task(over_limit="discard")(plain)
+    with pytest.raises(InvalidTask, match="without a rate_limit"):
+        task(rate_burst=5)(plain)
 
 
 def test_backoff_policies_are_complete():

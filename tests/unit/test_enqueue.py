@@ -29,7 +29,7 @@ def spec_of(task, *args, dedup=None, **kwargs):
 def test_the_row_says_what_the_spec_says(alias):
     spec = spec_of(
         tasks.noop, "žluť ☃ \0", 1e20, run_after=datetime(2030, 1, 2, tzinfo=UTC), priority=5, lock_key="L",
-        concurrency_key="c", concurrency_limit=2,
+        concurrency_key="c", concurrency_limit=2, fairness_key="ž", rate_key="r",
     )  # fmt: skip
     (row,) = insert_runs(alias, [spec])
     run = TaskRun.objects.using(alias).get(result_id=row.result_id)
@@ -41,6 +41,11 @@ def test_the_row_says_what_the_spec_says(alias):
         "task_path",
         "max_attempts",
         "timeout_seconds",
+        "fairness_key",
+        "rate_key",
+        "rate_per_second",
+        "rate_burst",
+        "over_limit",
     ):
         assert getattr(run, name) == getattr(spec, name)
     assert (run.lock_key, run.concurrency_key, run.concurrency_limit, run.dedup) == ("L", "c", 2, Dedup.READY)
@@ -76,6 +81,26 @@ def test_expires_in_counts_from_the_insert(alias):
     (row,) = insert_runs(alias, [spec_of(tasks.noop.using(expires_in=timedelta(seconds=90.5)))])
     run = TaskRun.objects.using(alias).get()
     assert run.expires_at - row.enqueued_at == timedelta(seconds=90.5)
+
+
+def test_what_a_task_states_of_its_limits_is_stored(alias):
+    limited = tasks.noop.using(
+        concurrency_key="c", concurrency_limit=1, over_limit="replace", rate_limit="90/m", rate_burst=7
+    )
+    insert_runs(alias, [spec_of(limited)])
+    run = TaskRun.objects.using(alias).get()
+    assert (run.over_limit, run.rate_key) == (2, "task:testapp.tasks.noop")
+    assert (run.rate_per_second, run.rate_burst) == (1.5, 7)
+
+
+def test_a_run_that_has_started_is_nobodys_twin(alias):
+    insert_runs(alias, [spec_of(tasks.noop)])
+    TaskRun.objects.using(alias).update(dedup=Dedup.STARTED)
+    (second,) = insert_runs(alias, [spec_of(tasks.noop)])
+    assert isinstance(second, Inserted)
+    # Both wait now, the first one for its retry; the second one has twins.
+    (third,) = insert_runs(alias, [spec_of(tasks.noop)])
+    assert third.result_id == second.result_id
 
 
 @pytest.mark.parametrize("mode", [Dedup.READY, Dedup.ACTIVE])
@@ -178,6 +203,28 @@ def test_twins_that_come_and_go_cannot_lose_a_run(alias, monkeypatch):
     monkeypatch.setattr(enqueue, "_twins", lambda *_: {})
     (answer,) = insert_runs(alias, [spec_of(tasks.noop)])
     assert answer.result_id != first.result_id
+
+
+@pytest.mark.parametrize("gone", [1, 10, 11])
+def test_a_twin_that_goes_takes_no_other_run_of_the_batch_with_it(alias, monkeypatch, gone):
+    kept, *_ = insert_runs(alias, [spec_of(tasks.noop, "kept"), spec_of(tasks.noop, "gone")])
+    look, looks = enqueue._twins, []
+
+    def misses_one(*arguments):
+        looks.append(1)
+        twins = look(*arguments)
+        wanted = spec_of(tasks.noop, "gone").spec_hash
+        return {key: run for key, run in twins.items() if key[0] != wanted or len(looks) > gone}
+
+    monkeypatch.setattr(enqueue, "_twins", misses_one)
+    batch = [spec_of(tasks.noop, argument) for argument in ("new", "kept", "gone")]
+    new, twin, last = insert_runs(alias, batch)
+    assert isinstance(new, Inserted)
+    assert twin.result_id == kept.result_id
+    assert isinstance(last, Inserted) == (gone >= 10)
+    stored = TaskRun.objects.using(alias).values_list("result_id", "dedup")
+    expected = {new.result_id: 1, kept.result_id: 1, kept.result_id + 1: 1}
+    assert dict(stored) == expected | ({last.result_id: 0} if gone >= 10 else {})
 
 
 @committed

@@ -5,6 +5,7 @@ import pytest
 from django.tasks.exceptions import InvalidTask
 from django.utils import timezone as django_timezone
 
+from reproq_django import task
 from reproq_django.conf import BackendOptions
 from reproq_django.errors import UnsupportedArgument
 from reproq_django.spec import build
@@ -36,10 +37,62 @@ def test_enqueue_options_stay_out_of_the_kwargs():
     assert json.loads(spec.spec_json)["kwargs"] == {"x": 1}
 
 
+def test_fair_shares_and_rates_are_no_part_of_the_spec():
+    limited = tasks.noop.using(fairness_key="f", rate_limit=1, rate_burst=2, rate_key="r")
+    assert spec_of(limited, 1).spec_json == spec_of(tasks.noop, 1).spec_json
+    assert (
+        spec_of(tasks.noop, 1, fairness_key="f", rate_key="r").spec_hash == spec_of(tasks.noop, 1).spec_hash
+    )
+    waits = tasks.noop.using(concurrency_key="c", concurrency_limit=1)
+    assert spec_of(waits.using(over_limit="replace")).spec_hash == spec_of(waits).spec_hash
+
+
+@pytest.mark.parametrize(("policy", "column"), [("wait", 0), ("discard", 1), ("replace", 2)])
+def test_over_limit_policies(policy, column):
+    limited = tasks.noop.using(concurrency_key="c", concurrency_limit=1, over_limit=policy)
+    assert spec_of(limited).over_limit == column
+
+
+def test_fairness_key_may_be_computed_or_given():
+    fair = tasks.noop.using(fairness_key=lambda tenant: f"tenant:{tenant}")
+    assert spec_of(fair, 7).fairness_key == "tenant:7"
+    assert spec_of(tasks.noop, 7, fairness_key="x").fairness_key == "x"
+    assert spec_of(tasks.noop.using(fairness_key=lambda *_: None)).fairness_key is None
+
+
+KEYS = ["lock_key", "concurrency_key", "fairness_key", "rate_key"]
+
+
+@pytest.mark.parametrize("name", KEYS)
+@pytest.mark.parametrize("unit", ["x", "ž", "☃", "🦀"])
+def test_a_key_must_fit_an_index(name, unit):
+    longest = unit * (400 // len(unit.encode()))
+    longer = longest + unit
+    assert getattr(spec_of(tasks.noop, **{name: longest}), name).endswith(longest)
+    size = len(longer.encode())
+    for key in (longer, lambda: longer):
+        with pytest.raises(InvalidTask, match=f"^{name} takes {size} bytes.*400.*hash"):
+            spec_of(tasks.noop, **{name: key})
+    limit = {"concurrency_limit": 1} if name == "concurrency_key" else {}
+    with pytest.raises(InvalidTask, match=f"^{name} takes"):
+        spec_of(tasks.noop.using(**{name: longer}, **limit))
+
+
 def test_parameters_that_the_function_declares_are_its_own():
     spec = spec_of(tasks.owns_the_names, run_after="soon", priority="high", lock_key="mine")
     assert spec.kwargs == {"run_after": "soon", "priority": "high", "lock_key": "mine"}
     assert (spec.run_after, spec.priority, spec.lock_key) == (None, 0, None)
+
+
+def owns_the_keys(fairness_key=None, rate_key=None):
+    """Its parameters are named like enqueue options, and stay its own."""
+
+
+def test_a_function_may_own_the_names_of_keys():
+    made = task(owns_the_keys)
+    spec = spec_of(made, fairness_key="mine", rate_key="mine")
+    assert spec.kwargs == {"fairness_key": "mine", "rate_key": "mine"}
+    assert (spec.fairness_key, spec.rate_key) == (None, None)
 
 
 def test_concurrency_key_may_be_computed_from_the_arguments():
@@ -72,6 +125,9 @@ def test_the_context_is_not_an_argument_to_give():
         {"lock_key": 5},
         {"lock_key": "a\0b"},
         {"lock_key": "\ud800"},
+        {"fairness_key": 5},
+        {"rate_key": 5},
+        {"rate_key": "a\0b"},
     ],
     ids=ascii,
 )

@@ -228,7 +228,7 @@ impl Facts {
         if let Some((name, said)) = own
             && let Some(rate) = self.stated.get(name).copied().unwrap_or(*said)
         {
-            let tat = self.rates.get(name).and_then(|state| state.tat);
+            let tat = self.rates.get(name).and_then(|state| rate.take_over(state.rate, state.tat, self.now));
             found.push((name.clone(), RateState { rate, tat, stated: true }));
         }
         found
@@ -297,8 +297,8 @@ impl<'a> Book<'a> {
         let Some(key) = candidate.concurrency.as_deref() else { return unique };
         let taken = self.slots.entry(key).or_default();
         let limited = self.facts.limit(key, candidate.own_limit).is_some();
-        let number =
-            if limited { (1..).find(|number| !taken.contains(number)).unwrap_or(unique) } else { unique };
+        let number = if limited { (1..=i32::MAX).find(|number| !taken.contains(number)) } else { None };
+        let number = number.unwrap_or(unique);
         taken.insert(number);
         number
     }

@@ -40,6 +40,14 @@ impl Rate {
         tat.unwrap_or(now).max(now).saturating_add(span)
     }
 
+    /// The `tat` of a rate that takes the place of `before`: as many starts as that was ahead, at this one's pace.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "as above")]
+    pub fn take_over(self, before: Self, tat: Option<i64>, now: i64) -> Option<i64> {
+        let starts_ahead = (tat? - now).max(0) as f64 * before.per_second;
+        Some(now.saturating_add((starts_ahead / self.per_second).ceil() as i64))
+    }
+
     /// When the next start is admitted, microseconds since 1970: in the past or at `now` when one is admitted already.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, as it should")]
@@ -73,6 +81,15 @@ mod tests {
         let next = rate.next_at(Some(tat), NOW);
         assert_eq!(next, NOW + 250_000);
         assert_eq!((rate.available(Some(tat), next - 1), rate.available(Some(tat), next)), (0, 1));
+    }
+
+    #[test]
+    fn a_new_rate_forgives_no_start_and_adds_none() {
+        let (slow, fast) = (Rate::new(0.001, 3).unwrap(), Rate::new(100.0, 10).unwrap());
+        let tat = fast.take_over(slow, Some(slow.after(None, NOW, 3)), NOW);
+        assert_eq!(fast.available(tat, NOW), 7);
+        let back = slow.take_over(fast, tat, NOW);
+        assert_eq!(slow.available(back, NOW), 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod acceptable;
 mod answers;
 mod error;
+mod keyed;
 mod operator;
 mod operator_rows;
 pub mod postgres;

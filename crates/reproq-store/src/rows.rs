@@ -127,9 +127,60 @@ macro_rules! claimed_run {
             enqueued_at: $time($row, "enqueued_at")?,
             started_at: $time($row, "started_at")?,
             last_attempted_at: $time($row, "last_attempted_at")?,
+            verdict: if $row.try_get("expired")? {
+                reproq_model::admission::Verdict::Expired
+            } else {
+                reproq_model::admission::Verdict::Start
+            },
+        }
+    };
+}
+
+macro_rules! waiting {
+    ($row:expr) => {
+        crate::keyed::Waiting {
+            id: $row.try_get("result_id")?,
+            claim_key: $row.try_get("claim_key")?,
+            group: $row.try_get("group_key")?,
+            queue_name: $row.try_get("queue_name")?,
+            task_path: $row.try_get("task_path")?,
+            lock: $row.try_get("lock_key")?,
+            concurrency: $row.try_get("concurrency_key")?,
+            own_limit: $row.try_get("concurrency_limit")?,
+            rate_key: $row.try_get("rate_key")?,
+            rate_per_second: $row.try_get("rate_per_second")?,
+            rate_burst: $row.try_get("rate_burst")?,
+            over_limit: $row.try_get("over_limit")?,
+            is_latest: $row.try_get("is_latest")?,
             expired: $row.try_get("expired")?,
         }
     };
 }
 
-pub(crate) use {cancelled, claim, claimed_run, expired_run, owned_run, queue_depth, read_all, worker_seen};
+macro_rules! fact {
+    ($row:expr) => {
+        crate::keyed::Fact {
+            about: $row.try_get("about")?,
+            key: $row.try_get("key")?,
+            number: $row.try_get("number")?,
+            amount: $row.try_get("amount")?,
+        }
+    };
+}
+
+macro_rules! rate_row {
+    ($row:expr) => {
+        crate::keyed::RateRow {
+            key: $row.try_get("key")?,
+            per_second: $row.try_get("per_second")?,
+            burst: $row.try_get("burst_size")?,
+            tat: $row.try_get("tat")?,
+            stated: $row.try_get("stated")?,
+        }
+    };
+}
+
+pub(crate) use {
+    cancelled, claim, claimed_run, expired_run, fact, owned_run, queue_depth, rate_row, read_all, waiting,
+    worker_seen,
+};

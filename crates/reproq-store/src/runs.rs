@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reproq_model::admission::Verdict;
 use reproq_model::{Epoch, Incarnation, RunId, RunStatus, Transition};
 
 /// A worker as the database knows it.
@@ -69,14 +70,14 @@ pub struct ClaimedRun {
     pub started_at: i64,
     /// Start of this attempt, microseconds since 1970.
     pub last_attempted_at: i64,
-    /// Whether `expires_at` had passed: it must end, not start.
-    pub expired: bool,
+    /// Whether it starts, or ends at once and why.
+    pub verdict: Verdict,
 }
 
 /// What a claim brought.
 #[derive(Debug, Default)]
 pub struct Claim {
-    /// Runs to start, best first.
+    /// Runs, best first.
     pub runs: Vec<ClaimedRun>,
     /// Runs that were claimed and cannot be read: they must be ended, or they would be claimed for ever.
     pub unreadable: Vec<UnreadableRun>,
@@ -172,7 +173,7 @@ pub struct ExpiredRun {
 /// What a look at the waiting runs says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Glance {
-    /// Runs that have just become claimable.
+    /// Runs that have just moved to the lane where a claim finds them.
     pub promoted: u64,
     /// Until the next one becomes due.
     pub next_due: Option<Duration>,

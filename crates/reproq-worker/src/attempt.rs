@@ -220,9 +220,6 @@ impl Attempts {
         if self.held.is_cancelled(run.id, run.epoch) {
             return Err(Some(AttemptEnd::Cancelled));
         }
-        if run.expired {
-            return Err(Some(AttemptEnd::Expired));
-        }
         if !self.settings.allow.allows(&run.task_path) {
             return Err(Some(AttemptEnd::NotAllowed { task_path: run.task_path.clone() }));
         }
@@ -255,6 +252,11 @@ impl Attempts {
     /// Gives a run back that no slot has taken.
     pub(crate) fn give_up(&self, run: &ClaimedRun) {
         self.leave_ending(run, AttemptEnd::Released, Duration::ZERO, None);
+    }
+
+    /// Ends a run that was claimed for that, without a slot.
+    pub(crate) fn end_unstarted(&self, run: &ClaimedRun, end: AttemptEnd) {
+        self.leave_ending(run, end, Duration::ZERO, None);
     }
 
     /// Ends a run that cannot be read, and so cannot be run.

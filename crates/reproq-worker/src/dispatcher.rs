@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use reproq_model::AttemptEnd;
+use reproq_model::admission::Verdict;
 use reproq_store::{Claim, ClaimRequest, Registration, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -159,7 +161,10 @@ impl Dispatcher {
         telemetry::claimed(claim.runs.len());
         for run in claim.runs {
             self.attempts.held.claimed(run.id, run.epoch, trusted_until);
-            self.attempts.slots.offer(run);
+            match not_to_start(run.verdict) {
+                None => self.attempts.slots.offer(run),
+                Some(end) => self.attempts.end_unstarted(&run, end),
+            }
         }
         for run in claim.unreadable {
             self.attempts.held.claimed(run.id, run.epoch, trusted_until);
@@ -198,5 +203,15 @@ impl Dispatcher {
             () = sleep(wait) => {}
             () = self.attempts.shutdown.reaches(Urgency::Drain) => {}
         }
+    }
+}
+
+/// How a run ends that the claim has brought to its end.
+const fn not_to_start(verdict: Verdict) -> Option<AttemptEnd> {
+    match verdict {
+        Verdict::Start => None,
+        Verdict::Expired => Some(AttemptEnd::Expired),
+        Verdict::Discarded => Some(AttemptEnd::Discarded),
+        Verdict::Replaced => Some(AttemptEnd::Replaced),
     }
 }

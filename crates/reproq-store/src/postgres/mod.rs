@@ -5,6 +5,7 @@
 
 mod cancel;
 mod claim;
+mod claim_keyed;
 mod explain;
 mod finish;
 mod inspect;
@@ -17,7 +18,6 @@ mod operator;
 mod prune;
 mod registry;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,6 +27,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 
 use self::link::Link;
+use crate::keyed::KeyedLane;
 use crate::{
     Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
     Registration, Store, StoreError, Wake, WorkerSeen,
@@ -39,8 +40,7 @@ pub struct PostgresStore {
     duties: Link,
     listener: Mutex<Option<sqlx::postgres::PgListener>>,
     options: PgConnectOptions,
-    /// By queue: the key after which the next round over the keyed lane goes on.
-    keyed_cursors: Mutex<HashMap<String, String>>,
+    keyed_lane: Mutex<KeyedLane>,
 }
 
 impl PostgresStore {
@@ -63,7 +63,7 @@ impl PostgresStore {
             duties: Link::new(options.clone()),
             listener: Mutex::new(None),
             options,
-            keyed_cursors: Mutex::default(),
+            keyed_lane: Mutex::default(),
         };
         store.duties.probe().await?;
         Ok(store)
@@ -81,7 +81,7 @@ impl Store for PostgresStore {
     }
 
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
-        claim::claim_keyed(self, request).await
+        claim_keyed::claim_keyed(self, request).await
     }
 
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError> {

@@ -1,8 +1,6 @@
-//! READY -> RUNNING.
+//! READY -> RUNNING for runs that nothing holds back, and the maintenance of the lanes.
 
-use std::collections::{HashMap, HashSet};
-
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::types::chrono::NaiveDateTime;
 use sqlx::{Row as _, query};
 
@@ -11,8 +9,8 @@ use super::link::modifier;
 use crate::rows;
 use crate::{Claim, ClaimRequest, Glance, StoreError};
 
-/// How many keys one round over the keyed lane visits in each queue; the next round goes on behind them.
-const KEYS_PER_ROUND: i64 = 200;
+/// How many runs at the head of each queue one look diverts: more than a claim takes.
+const DIVERT_DEPTH: i64 = 500;
 
 pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
     let mut heads = Vec::new();
@@ -35,126 +33,30 @@ pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Re
     heads.sort_unstable();
     heads.truncate(request.limit as usize);
     let ids: Vec<i64> = heads.into_iter().map(|(_, id)| id).collect();
-    take(store, "claim", include_str!("sql/claim.sql"), request, &ids).await
-}
-
-/// One run per key and pass, until a pass brings nothing: what the earlier passes took counts against the limits.
-pub(super) async fn claim_keyed(
-    store: &SqliteStore,
-    request: &ClaimRequest<'_>,
-) -> Result<Claim, StoreError> {
-    let mut cursors = store.keyed_cursors.lock().await;
-    let mut claim = Claim::default();
-    loop {
-        let room = request.limit as usize - claim.runs.len();
-        let visit = visit(store, request, &cursors).await?;
-        let ids: Vec<i64> = visit.ids.iter().copied().take(room).collect();
-        let taken = take(store, "claim_keyed", include_str!("sql/claim_keyed.sql"), request, &ids).await?;
-        let progress = !taken.runs.is_empty();
-        claim.runs.extend(taken.runs);
-        claim.unreadable.extend(taken.unreadable);
-        if !progress || claim.runs.len() >= request.limit as usize {
-            claim.more = !visit.next_cursors.is_empty();
-            *cursors = visit.next_cursors;
-            return Ok(claim);
-        }
-    }
-}
-
-struct Visit {
-    ids: Vec<i64>,
-    /// For queues with more keys than the round visited. The others start again from the first key.
-    next_cursors: HashMap<String, String>,
-}
-
-async fn visit(
-    store: &SqliteStore,
-    request: &ClaimRequest<'_>,
-    cursors: &HashMap<String, String>,
-) -> Result<Visit, StoreError> {
-    let mut heads = Vec::new();
-    let mut next_cursors = HashMap::new();
-    for queue in &request.worker.queues {
-        let rows = store
-            .link
-            .run("claim_keyed_visit", async |connection| {
-                query(include_str!("sql/claim_keyed_visit.sql"))
-                    .bind(queue)
-                    .bind(cursors.get(queue).map_or("", String::as_str))
-                    .bind(KEYS_PER_ROUND)
-                    .fetch_all(connection)
-                    .await
-            })
-            .await?;
-        for row in rows {
-            let head = head(&row).map_err(|error| StoreError::of("claim_keyed_visit", error))?;
-            if head.place == KEYS_PER_ROUND {
-                next_cursors.insert(queue.clone(), head.visit_key.clone());
-            }
-            heads.push(head);
-        }
-    }
-    heads.retain(|head| head.free);
-    heads.sort_unstable_by_key(|head| (head.claim_key, head.id));
-    // Two runs with locks of their own may share a limit: the second one has to wait for the next pass.
-    let mut offered = HashSet::new();
-    heads.retain(|head| {
-        offered.insert(format!("visit:{}", head.visit_key))
-            && head.concurrency_key.as_ref().is_none_or(|key| offered.insert(format!("limit:{key}")))
-    });
-    Ok(Visit { ids: heads.into_iter().map(|head| head.id).collect(), next_cursors })
-}
-
-struct Head {
-    id: i64,
-    claim_key: i64,
-    visit_key: String,
-    /// The key's number in this round, from 1.
-    place: i64,
-    concurrency_key: Option<String>,
-    free: bool,
-}
-
-fn head(row: &SqliteRow) -> Result<Head, sqlx::Error> {
-    Ok(Head {
-        id: row.try_get("result_id")?,
-        claim_key: row.try_get("claim_key")?,
-        visit_key: row.try_get("visit_key")?,
-        place: row.try_get("place")?,
-        concurrency_key: row.try_get("concurrency_key")?,
-        free: row.try_get("free")?,
-    })
-}
-
-async fn take(
-    store: &SqliteStore,
-    statement: &'static str,
-    sql: &'static str,
-    request: &ClaimRequest<'_>,
-    ids: &[i64],
-) -> Result<Claim, StoreError> {
     if ids.is_empty() {
         return Ok(Claim::default());
     }
-    let rows = store
+    store
         .link
-        .run(statement, async |connection| {
-            query(sql)
+        .run("claim", async |connection| {
+            let rows = query(include_str!("sql/claim.sql"))
                 .bind(serde_json::Value::from(ids).to_string())
                 .bind(&request.worker.worker_id)
                 .bind(request.worker.incarnation.to_string())
                 .bind(modifier(request.lease))
                 .fetch_all(connection)
-                .await
+                .await?;
+            in_claim_order(rows)
         })
-        .await?;
-    let mut rows = rows;
-    // An UPDATE returns its rows in no order.
+        .await
+}
+
+/// An UPDATE returns its rows in no order.
+pub(super) fn in_claim_order(mut rows: Vec<SqliteRow>) -> Result<Claim, sqlx::Error> {
     rows.sort_by_cached_key(|row| {
         (row.try_get::<i64, _>("claim_key").ok(), row.try_get::<i64, _>("result_id").ok())
     });
-    let read = || Ok(rows::claim!(&rows, i64, time));
-    read().map_err(|error| StoreError::of(statement, error))
+    Ok(rows::claim!(&rows, i64, time))
 }
 
 pub(super) async fn promote_due(store: &SqliteStore, queues: &[String]) -> Result<Glance, StoreError> {
@@ -165,19 +67,39 @@ pub(super) async fn promote_due(store: &SqliteStore, queues: &[String]) -> Resul
                 .bind(serde_json::Value::from(queues).to_string())
                 .fetch_one(&mut *connection)
                 .await?;
-            let promoted = if row.try_get::<bool, _>("due")? {
-                query(include_str!("sql/promote_due.sql")).execute(connection).await?.rows_affected()
-            } else {
-                0
-            };
+            let mut moved = 0;
+            if row.try_get("due")? {
+                moved += query(include_str!("sql/promote_due.sql"))
+                    .execute(&mut *connection)
+                    .await?
+                    .rows_affected();
+            }
+            if row.try_get("diverts")? {
+                moved += divert(connection, queues).await?;
+            }
             Ok(Glance {
-                promoted,
+                promoted: moved,
                 next_due: row.try_get::<Option<i64>, _>("next_due_us")?.map(rows::micros),
-                // What has just been promoted may have a key.
-                keyed_waiting: row.try_get::<bool, _>("keyed_waiting")? || promoted > 0,
+                // What has just been moved may have a key.
+                keyed_waiting: row.try_get("keyed_waiting")? || moved > 0,
             })
         })
         .await
+}
+
+async fn divert(connection: &mut SqliteConnection, queues: &[String]) -> Result<u64, sqlx::Error> {
+    let mut met: Vec<i64> = Vec::new();
+    for queue in queues {
+        let visit = query(include_str!("sql/divert_visit.sql")).bind(queue).bind(DIVERT_DEPTH);
+        for row in visit.fetch_all(&mut *connection).await? {
+            met.push(row.try_get("result_id")?);
+        }
+    }
+    if met.is_empty() {
+        return Ok(0);
+    }
+    let divert = query(include_str!("sql/divert.sql")).bind(serde_json::Value::from(met).to_string());
+    Ok(divert.execute(connection).await?.rows_affected())
 }
 
 /// Django's text form, with or without a fraction.

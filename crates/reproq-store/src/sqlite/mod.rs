@@ -5,6 +5,7 @@
 
 mod cancel;
 mod claim;
+mod claim_keyed;
 mod explain;
 mod finish;
 mod inspect;
@@ -17,7 +18,6 @@ mod operator;
 mod prune;
 mod registry;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +28,7 @@ use tokio::sync::Mutex;
 
 use self::link::Link;
 use self::listen::FileWatch;
+use crate::keyed::KeyedLane;
 use crate::{
     Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
     Registration, Store, StoreError, Wake, WorkerSeen,
@@ -42,8 +43,7 @@ pub struct SqliteStore {
     watch: Mutex<Option<FileWatch>>,
     /// What the connection said last about the commits of others.
     data_version: Mutex<Option<i64>>,
-    /// By queue: the key after which the next round over the keyed lane goes on.
-    keyed_cursors: Mutex<HashMap<String, String>>,
+    keyed_lane: Mutex<KeyedLane>,
 }
 
 impl SqliteStore {
@@ -59,7 +59,7 @@ impl SqliteStore {
             file_lock: Mutex::new(None),
             watch: Mutex::new(None),
             data_version: Mutex::new(None),
-            keyed_cursors: Mutex::default(),
+            keyed_lane: Mutex::default(),
         };
         store.link.probe().await?;
         Ok(store)
@@ -77,7 +77,7 @@ impl Store for SqliteStore {
     }
 
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
-        claim::claim_keyed(self, request).await
+        claim_keyed::claim_keyed(self, request).await
     }
 
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError> {

@@ -3,6 +3,7 @@
 use crate::database::{
     Database, LEASE, both, claim, claim_keyed, claim_one, failed, finish, ids, released, retried, worker,
 };
+use reproq_model::admission::Verdict;
 use reproq_model::{Epoch, RunStatus};
 use reproq_store::ClaimRequest;
 use std::time::Duration;
@@ -94,7 +95,7 @@ both! {
         let unlimited = db.insert("lock_key, concurrency_key, concurrency_limit", "'', 'k', 0").await;
         let later = db.insert("run_after", &db.now(60.0)).await;
         let overdue = db.insert("run_after", &db.now(-60.0)).await;
-        for (id, gate) in [(db.ready().await, "0"), (keyed, "2"), (limited, "2"), (unlimited, "0"), (later, "1"), (overdue, "0")] {
+        for (id, gate) in [(db.ready().await, "0"), (keyed, "2"), (limited, "2"), (unlimited, "2"), (later, "1"), (overdue, "0")] {
             assert_eq!(db.column(id, "gate").await.as_deref(), Some(gate));
             assert!(db.holds(id, "claim_key IS NOT NULL").await);
         }
@@ -132,7 +133,9 @@ both! {
             (format!("run_after = {}", db.now(60.0)), "1"),
             ("run_after = NULL, lock_key = NULL".to_owned(), "0"),
             ("concurrency_key = 'k', concurrency_limit = 1".to_owned(), "2"),
-            ("concurrency_limit = 0".to_owned(), "0"),
+            ("concurrency_key = NULL".to_owned(), "0"),
+            ("fairness_key = 'tenant'".to_owned(), "2"),
+            ("fairness_key = '', rate_key = 'key:r'".to_owned(), "2"),
         ] {
             db.execute(&format!("UPDATE task_runs SET {change}")).await;
             assert_eq!(db.column(id, "gate").await.as_deref(), Some(gate), "{change}");
@@ -147,7 +150,7 @@ both! {
         assert_eq!((run.id, run.epoch, run.attempts, run.max_attempts), (id, Epoch(1), 1, 5));
         assert_eq!((run.timeout, run.backend_alias.as_str(), run.queue_name.as_str()), (Duration::from_secs(7), "mail", "default"));
         assert_eq!((run.worker_ids.as_str(), run.errors.as_str(), run.metadata.as_str()), (r#"["first"]"#, "[]", "{}"));
-        assert!(run.enqueued_at <= run.started_at && run.started_at <= run.last_attempted_at && !run.expired);
+        assert!(run.enqueued_at <= run.started_at && run.started_at <= run.last_attempted_at && run.verdict == Verdict::Start);
         assert!(db.holds(id, "status = 'RUNNING' AND leased_by = 'first' AND incarnation IS NOT NULL").await);
         let (soon, late) = (db.now(13.0), db.now(15.5));
         assert!(db.holds(id, &format!("leased_until > {soon} AND leased_until < {late}")).await);
@@ -177,9 +180,9 @@ both! {
         db.insert("expires_at", &db.now(-1.0)).await;
         db.insert("expires_at", &db.now(60.0)).await;
         db.insert("expires_at, lock_key", &format!("{}, 'k'", db.now(-1.0))).await;
-        let expired: Vec<bool> = claim(&*store, &worker, 10).await.iter().map(|run| run.expired).collect();
+        let expired: Vec<bool> = claim(&*store, &worker, 10).await.iter().map(|run| run.verdict == Verdict::Expired).collect();
         assert_eq!(expired, [true, false]);
-        assert!(claim_keyed(&*store, &worker, 10).await[0].expired);
+        assert!(claim_keyed(&*store, &worker, 10).await[0].verdict == Verdict::Expired);
     }
 
     async fn the_spec_comes_back_byte_for_byte(db: &Database) {

@@ -17,7 +17,7 @@ both! {
         twin(db, 1).await.unwrap();
         twin(db, 1).await.unwrap_err();
         let run = claim_one(&*store, &worker).await;
-        assert_eq!(db.column(run.id, "dedup").await.as_deref(), Some("0"));
+        assert_eq!(db.column(run.id, "dedup").await.as_deref(), Some("-1"));
         twin(db, 1).await.unwrap();
         twin(db, 1).await.unwrap_err();
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test they are assertions")]
 
+mod admission;
 mod claim;
 mod database;
 mod dedupe;

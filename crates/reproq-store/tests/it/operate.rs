@@ -63,11 +63,11 @@ both! {
         let operator = db.operator().await;
         db.execute("INSERT INTO rate_limits (key, tokens_per_second, burst_size, current_tokens, tat, stated) \
                     VALUES ('key:a', 1, 1, 0, 99, TRUE)").await;
-        operator.set_rate("key:a", 2.5, 7).await.unwrap();
+        operator.set_rate("key:a", 0.1, 7).await.unwrap();
         let rates = operator.rates(Some(&["key:a".to_owned()])).await.unwrap();
         assert_eq!(rates.len(), 1);
         let rate = &rates[0];
-        assert_eq!((rate.per_second, rate.burst, rate.stated, rate.tat), (2.5, 7, false, None));
+        assert_eq!((rate.per_second, rate.burst, rate.stated, rate.tat), (0.1, 7, false, None));
         assert_eq!(db.text("SELECT current_tokens FROM rate_limits WHERE key = 'key:a'").await.unwrap().parse::<f64>().unwrap(), 7.0);
         operator.set_rate("key:a", 0.0, 1).await.unwrap();
         assert_eq!(operator.rates(None).await.unwrap().iter().map(|rate| rate.key.as_str()).collect::<Vec<_>>(), ["global", "key:a"]);

@@ -104,11 +104,30 @@ $reproq$;
 
 CREATE OR REPLACE TRIGGER reproq_rate_limits_insert BEFORE INSERT ON rate_limits
     FOR EACH ROW WHEN (NEW.tat IS NULL AND NOT NEW.stated) EXECUTE FUNCTION reproq_take_over_tokens();
-CREATE OR REPLACE TRIGGER reproq_rate_limits_update BEFORE UPDATE OF current_tokens, tokens_per_second, burst_size ON rate_limits
+CREATE OR REPLACE TRIGGER reproq_rate_limits_update BEFORE UPDATE OF current_tokens, last_refilled_at ON rate_limits
     FOR EACH ROW
-    WHEN (NEW.tat IS NOT DISTINCT FROM OLD.tat AND (OLD.current_tokens, OLD.tokens_per_second, OLD.burst_size)
-          IS DISTINCT FROM (NEW.current_tokens, NEW.tokens_per_second, NEW.burst_size))
+    WHEN (NEW.tat IS NOT DISTINCT FROM OLD.tat AND (OLD.current_tokens, OLD.last_refilled_at)
+          IS DISTINCT FROM (NEW.current_tokens, NEW.last_refilled_at))
     EXECUTE FUNCTION reproq_take_over_tokens();
+
+-- A rate alone changes: as many starts as it was ahead, at the new pace.
+CREATE OR REPLACE FUNCTION reproq_take_over_pace() RETURNS TRIGGER
+LANGUAGE plpgsql AS $reproq$
+DECLARE
+    present CONSTANT BIGINT := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
+BEGIN
+    IF OLD.tat > present AND NEW.tokens_per_second > 0 AND OLD.tokens_per_second > 0 THEN
+        NEW.tat := present + ceil((OLD.tat - present) * OLD.tokens_per_second::float8 / NEW.tokens_per_second)::bigint;
+    END IF;
+    RETURN NEW;
+END
+$reproq$;
+
+CREATE OR REPLACE TRIGGER reproq_rate_limits_update_pace BEFORE UPDATE OF tokens_per_second ON rate_limits
+    FOR EACH ROW
+    WHEN (NEW.tat = OLD.tat AND OLD.tokens_per_second <> NEW.tokens_per_second
+          AND (OLD.current_tokens, OLD.last_refilled_at) = (NEW.current_tokens, NEW.last_refilled_at))
+    EXECUTE FUNCTION reproq_take_over_pace();
 
 ALTER TABLE task_runs DROP CONSTRAINT IF EXISTS task_runs_task_path_not_empty;
 ALTER TABLE task_runs ADD CONSTRAINT task_runs_task_path_not_empty CHECK (task_path <> '') NOT VALID;

@@ -46,7 +46,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS reproq_task_runs_dedup_ready ON task_runs (spe
 CREATE UNIQUE INDEX IF NOT EXISTS reproq_task_runs_dedup_active ON task_runs (spec_hash)
     WHERE dedup = 2 AND status IN ('READY', 'RUNNING', 'WAITING');
 -- The latest word on a key, and the few tasks and queues whose every start is counted.
-CREATE INDEX IF NOT EXISTS reproq_key_limits_key ON reproq_key_limits (key, limit_id);
+CREATE INDEX IF NOT EXISTS reproq_key_limits_key ON reproq_key_limits (key, pinned, limit_id);
 CREATE INDEX IF NOT EXISTS reproq_rate_limits_task ON rate_limits (key) WHERE key LIKE 'task:%' AND tokens_per_second > 0 AND burst_size > 0;
 CREATE INDEX IF NOT EXISTS reproq_rate_limits_queue ON rate_limits (key)
     WHERE (key = 'global' OR key LIKE 'queue:%') AND tokens_per_second > 0 AND burst_size > 0;

@@ -84,13 +84,24 @@ BEGIN
         + (NEW.burst_size - NEW.current_tokens) / NEW.tokens_per_second * 1000000 AS INTEGER) WHERE key = NEW.key;
 END;
 DROP TRIGGER IF EXISTS reproq_rate_limits_update;
-CREATE TRIGGER reproq_rate_limits_update AFTER UPDATE OF current_tokens, tokens_per_second, burst_size ON rate_limits
-    WHEN NEW.tat IS OLD.tat AND (OLD.current_tokens IS NOT NEW.current_tokens OR OLD.tokens_per_second IS NOT NEW.tokens_per_second
-        OR OLD.burst_size IS NOT NEW.burst_size)
+CREATE TRIGGER reproq_rate_limits_update AFTER UPDATE OF current_tokens, last_refilled_at ON rate_limits
+    WHEN NEW.tat IS OLD.tat AND (OLD.current_tokens IS NOT NEW.current_tokens OR OLD.last_refilled_at IS NOT NEW.last_refilled_at)
 BEGIN
     UPDATE rate_limits SET tat = CASE WHEN NEW.tokens_per_second > 0 AND NEW.current_tokens < NEW.burst_size
         THEN CAST((julianday(NEW.last_refilled_at) - 2440587.5) * 86400000000.0
             + (NEW.burst_size - NEW.current_tokens) / NEW.tokens_per_second * 1000000 AS INTEGER) END WHERE key = NEW.key;
+END;
+
+-- A rate alone changes: as many starts as it was ahead, at the new pace.
+DROP TRIGGER IF EXISTS reproq_rate_limits_update_pace;
+CREATE TRIGGER reproq_rate_limits_update_pace AFTER UPDATE OF tokens_per_second ON rate_limits
+    WHEN NEW.tat = OLD.tat AND OLD.tokens_per_second <> NEW.tokens_per_second AND OLD.tokens_per_second > 0 AND NEW.tokens_per_second > 0
+        AND OLD.current_tokens = NEW.current_tokens AND OLD.last_refilled_at = NEW.last_refilled_at
+        AND OLD.tat > CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)
+BEGIN
+    UPDATE rate_limits SET tat = CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER) + 1
+        + CAST((OLD.tat - (julianday('now') - 2440587.5) * 86400000000.0) * OLD.tokens_per_second / NEW.tokens_per_second AS INTEGER)
+     WHERE key = NEW.key;
 END;
 
 -- What is paused now: a pause with an end is over when its time has come, and nobody has to do anything for that.

@@ -23,7 +23,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS reproq_task_runs_dedup_ready ON task_runs (spe
 CREATE UNIQUE INDEX IF NOT EXISTS reproq_task_runs_dedup_active ON task_runs (spec_hash)
     WHERE dedup = 2 AND status IN ('READY', 'RUNNING', 'WAITING');
 -- The latest word on a key, and the few tasks and queues whose every start is counted.
-CREATE INDEX IF NOT EXISTS reproq_key_limits_key ON reproq_key_limits (key, limit_id);
+CREATE INDEX IF NOT EXISTS reproq_key_limits_key ON reproq_key_limits (key, pinned, limit_id);
 CREATE INDEX IF NOT EXISTS reproq_task_runs_parent ON task_runs (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS reproq_task_runs_workflow ON task_runs (workflow_id) WHERE workflow_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS reproq_task_runs_failed ON task_runs (failed_at) WHERE status = 'FAILED';

@@ -4,5 +4,5 @@ SELECT result_id, TRUE AS lock, COALESCE(leased_by, '') AS worker_id, CAST(round
 UNION ALL
 SELECT * FROM (
     SELECT result_id, FALSE, COALESCE(leased_by, ''), CAST(round(unixepoch(COALESCE(last_attempted_at, updated_at), 'subsec') * 1000) AS INTEGER) * 1000
-      FROM task_runs WHERE status = 'RUNNING' AND concurrency_key = ?2 AND concurrency_key <> '' AND slot_no > 0
+      FROM task_runs WHERE status = 'RUNNING' AND concurrency_key = ?2 AND concurrency_key <> '' AND slot_no IS NOT NULL
      ORDER BY slot_no LIMIT 200)
