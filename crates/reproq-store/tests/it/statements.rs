@@ -197,6 +197,7 @@ async fn in_sqlite_a_claim_follows_its_index() {
         ("claim_keyed_visit.sql", "reproq_task_runs_visit"),
         ("glance.sql", "reproq_task_runs_due"),
         ("heartbeat.sql", "reproq_task_runs_running"),
+        ("cancellations.sql", "reproq_task_runs_running"),
         ("claim.sql", "PRIMARY KEY"),
         ("claim_keyed.sql", "PRIMARY KEY"),
         ("key_facts.sql", "reproq_task_runs_lock"),
@@ -219,6 +220,54 @@ async fn in_sqlite_a_claim_follows_its_index() {
             assert!(!plan.iter().any(|line| line == &format!("SCAN {table}")), "{file}\n{}", plan.join("\n"));
         }
     }
+}
+
+#[tokio::test]
+async fn in_postgres_a_look_for_cancellations_follows_its_index() {
+    let db = Database::postgres().await;
+    backlog(&db).await;
+    let sql = std::fs::read_to_string(folder("postgres").join("cancellations.sql")).unwrap();
+    let Side::Postgres(mut connection) = db.another_side().await else { unreachable!() };
+    for statistics in ["", "ANALYZE task_runs"] {
+        connection.execute(AssertSqlSafe(statistics.to_owned())).await.unwrap();
+        let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN {sql}")))
+            .bind(Uuid::new_v4())
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        let plan = plan.join("\n");
+        assert!(plan.contains("reproq_task_runs_running"), "{statistics}\n{plan}");
+    }
+}
+
+/// The statement is the package's, with names for its parameters.
+async fn a_cancellation_reads_no_run_but_those_it_names(
+    db: &Database,
+    dialect: &str,
+    explain: &str,
+    given: &str,
+) {
+    backlog(db).await;
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../src/reproq_django/sql").join(dialect);
+    let text = std::fs::read_to_string(folder.join("statements/cancel_runs.sql")).unwrap();
+    let sql = text.replace("%(result_ids)s", given).replace("%%", "%");
+    let plan: Vec<String> =
+        db.rows(&format!("{explain} {sql}")).await.into_iter().filter_map(|mut row| row.pop()?).collect();
+    let plan = plan.join("\n");
+    assert!(!plan.contains("Seq Scan on task_runs") && !plan.contains("SCAN task_runs"), "{plan}");
+    assert!(plan.contains("task_runs_pkey") || plan.contains("PRIMARY KEY (rowid=?)"), "{plan}");
+}
+
+#[tokio::test]
+async fn in_postgres_a_cancellation_reads_no_run_but_those_it_names() {
+    let db = Database::postgres().await;
+    a_cancellation_reads_no_run_but_those_it_names(&db, "postgres", "EXPLAIN", "'{1,2,3}'").await;
+}
+
+#[tokio::test]
+async fn in_sqlite_a_cancellation_reads_no_run_but_those_it_names() {
+    let db = Database::sqlite().await;
+    a_cancellation_reads_no_run_but_those_it_names(&db, "sqlite", "EXPLAIN QUERY PLAN", "'[1,2,3]'").await;
 }
 
 async fn a_backlog_costs_a_claim_nothing(db: &Database) {

@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 use crate::attempt::Attempts;
 use crate::telemetry;
 
-/// How often to look when nobody says anything.
-const PROBE: Duration = Duration::from_secs(1);
+/// How long to wait for a word before looking anyway: with the pause below, there is a look per second.
+const SILENCE: Duration = Duration::from_millis(900);
 /// The shortest time between two looks, however often somebody says something: on SQLite every enqueue does.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -24,7 +24,7 @@ pub(crate) async fn cancel(
 ) {
     loop {
         // Whether it was said or the time has come: look.
-        let _ = timeout(PROBE - PAUSE, asked.notified()).await;
+        let _ = timeout(SILENCE, asked.notified()).await;
         if !attempts.held.is_empty() {
             match store.cancellations(&registration).await {
                 Ok(runs) => attempts.held.cancel(&runs),

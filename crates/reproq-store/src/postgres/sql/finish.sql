@@ -10,7 +10,7 @@ WITH ended AS (
         AS e (result_id, epoch, status, return_json, error, last_error, delay_us, give_back, crashed, metadata, logs_uri)
 ), taken AS MATERIALIZED (
     -- All columns of the ending come along, so that the update joins once more by primary key and not two lists.
-    SELECT e.*, r.cancel_requested AND (e.status = 'READY' OR $12 IS NULL) AS cancelled
+    SELECT e.*, r.cancel_requested AND (e.status = 'READY' OR $12::uuid IS NULL) AS cancelled
       FROM ended e JOIN task_runs r ON r.result_id = e.result_id
      WHERE r.status = 'RUNNING' AND r.epoch = e.epoch
        AND (r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))

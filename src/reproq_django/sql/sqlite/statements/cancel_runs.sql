@@ -1,5 +1,5 @@
--- Cancel: what has not started ends here and now; what runs gets the wish, which its worker finds. What has ended stays,
--- and is not in the answer: run_states.sql, in the same transaction, says what became of it.
+-- Cancel: what has not started ends here and now; what runs gets the wish, which its worker finds. What has ended, or has
+-- the wish already, stays and is not in the answer: run_states.sql, in the same transaction, says what it is.
 -- The answer can only name what is written, so the entry in errors_json says what the run was before.
 UPDATE task_runs SET
     status = CASE status WHEN 'RUNNING' THEN status ELSE 'CANCELLED' END,
@@ -16,6 +16,7 @@ UPDATE task_runs SET
     incarnation = CASE status WHEN 'RUNNING' THEN incarnation END,
     slot_no = CASE status WHEN 'RUNNING' THEN slot_no END,
     cancel_requested = status = 'RUNNING'
- WHERE result_id IN (SELECT value FROM json_each(%(result_ids)s)) AND status IN ('READY', 'WAITING', 'RUNNING')
+ WHERE result_id IN (SELECT value FROM json_each(%(result_ids)s))
+   AND (status IN ('READY', 'WAITING') OR (status = 'RUNNING' AND NOT cancel_requested))
 RETURNING result_id,
     CASE status WHEN 'RUNNING' THEN status ELSE json_extract(errors_json, '$[#-1].status') END AS before, status AS after
