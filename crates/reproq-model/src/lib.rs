@@ -13,8 +13,8 @@
 //! | incarnation | one start of a worker; a restart under the same name is another one |
 //! | schedule | a rule that makes runs at given times |
 //!
-//! Reading order: [`status`] (what a run can be), [`outcome`] (how an attempt ends and what follows), [`retry`], [`spec`]; then [`admission`]
-//! (which keyed runs may start) and [`rate`].
+//! Reading order: [`status`] (what a run can be), [`outcome`] (how an attempt ends and what follows), [`retry`], [`spec`];
+//! then [`queues`] (which of them a worker serves), [`admission`] (which keyed runs may start) and [`rate`].
 
 pub mod admission;
 pub mod allow;

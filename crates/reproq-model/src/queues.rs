@@ -23,7 +23,7 @@ pub enum QueueOrder {
 /// | written | meaning |
 /// |---|---|
 /// | `mail` | the queue of this name |
-/// | `mail-*`, `tmp-?`, `*` | every queue that matches, also one that comes to be later; `*` is any text, `?` one character |
+/// | `mail-*`, `tmp-?`, `*` | every queue that matches, also later ones; `*` is any text, `?` one character |
 /// | `!slow`, `!tmp-*` | never these, whatever else matches them; alone, they are taken away from `*` |
 /// | `critical=6`, `mail-*=2` | with this weight; without one it is 1 |
 ///
@@ -50,7 +50,7 @@ pub enum QueuePlanError {
     #[error("`{0}` names no queue")]
     NoName(String),
     /// What follows the `=` is no weight.
-    #[error("the weight of `{0}` is no whole number from 1 to {max}: a queue of weight 0 would never be served", max = u32::MAX)]
+    #[error("the weight of `{0}` is no whole number from 1 to {max}: with 0 it would never be served", max = u32::MAX)]
     Weight(String),
     /// A weight where weights have no meaning.
     #[error("`{entry}` has a weight, which the {order} order does not use")]

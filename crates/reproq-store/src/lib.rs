@@ -46,13 +46,16 @@ pub trait Store {
     /// Fails unless the schema is the one that this binary was built for.
     async fn check_schema(&self) -> Result<(), StoreError>;
 
-    /// READY -> RUNNING for up to `request.limit` runs, best first. Never waits for another worker's rows.
+    /// READY -> RUNNING for up to `request.limit` runs of `request.queues`, best first. Never waits for another worker's rows.
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError>;
 
     /// The same for runs with a lock or a concurrency limit, visited key by key.
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError>;
 
-    /// Opens the gate of runs that have become due, and looks ahead: see [`Glance`].
+    /// The queues that hold READY runs which are due, each once: what a worker whose queues are globs may claim from.
+    async fn queue_names(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Opens the gate of runs that have become due, in whichever queue, and looks ahead in `queues`: see [`Glance`].
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError>;
 
     /// RUNNING -> wherever each ending says, in one statement that waits for nobody. Safe to send again when an answer

@@ -19,6 +19,7 @@ mod finisher;
 mod held;
 mod lifecycle;
 mod pace;
+mod queues;
 mod settings;
 mod shutdown;
 mod slots;

@@ -76,7 +76,8 @@ async fn live(store: Rc<dyn Store>, settings: Settings, shutdown: Shutdown) -> R
     tracing::info!(
         worker_id = settings.worker_id,
         role = settings.process_role,
-        queues = settings.queues.join(","),
+        queues = settings.queues.patterns().join(","),
+        queue_order = %settings.queues.order(),
         concurrency = settings.concurrency,
         modules = settings.executor.allowed_modules,
         "worker started"
@@ -98,7 +99,7 @@ fn registration(settings: &Settings) -> Registration {
         hostname: settings.hostname.clone(),
         pid: std::process::id(),
         concurrency: settings.concurrency,
-        queues: settings.queues.clone(),
+        queues: settings.queues.patterns().to_vec(),
         version: env!("CARGO_PKG_VERSION"),
     }
 }

@@ -16,6 +16,7 @@ mod listen;
 mod operate;
 mod operator;
 mod prune;
+mod queues;
 mod registry;
 
 use std::time::Duration;
@@ -27,7 +28,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 
 use self::link::Link;
-use crate::keyed::KeyedLane;
+use crate::keyed::KeyedLanes;
 use crate::{
     Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
     Registration, Store, StoreError, Wake, WorkerSeen,
@@ -40,7 +41,7 @@ pub struct PostgresStore {
     duties: Link,
     listener: Mutex<Option<sqlx::postgres::PgListener>>,
     options: PgConnectOptions,
-    keyed_lane: Mutex<KeyedLane>,
+    keyed_lanes: Mutex<KeyedLanes>,
 }
 
 impl PostgresStore {
@@ -63,7 +64,7 @@ impl PostgresStore {
             duties: Link::new(options.clone()),
             listener: Mutex::new(None),
             options,
-            keyed_lane: Mutex::default(),
+            keyed_lanes: Mutex::default(),
         };
         store.duties.probe().await?;
         Ok(store)
@@ -82,6 +83,10 @@ impl Store for PostgresStore {
 
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
         claim_keyed::claim_keyed(self, request).await
+    }
+
+    async fn queue_names(&self) -> Result<Vec<String>, StoreError> {
+        queues::names(self).await
     }
 
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError> {

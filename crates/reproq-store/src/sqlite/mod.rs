@@ -16,6 +16,7 @@ mod listen;
 mod operate;
 mod operator;
 mod prune;
+mod queues;
 mod registry;
 
 use std::fs::File;
@@ -28,7 +29,7 @@ use tokio::sync::Mutex;
 
 use self::link::Link;
 use self::listen::FileWatch;
-use crate::keyed::KeyedLane;
+use crate::keyed::KeyedLanes;
 use crate::{
     Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
     Registration, Store, StoreError, Wake, WorkerSeen,
@@ -43,7 +44,7 @@ pub struct SqliteStore {
     watch: Mutex<Option<FileWatch>>,
     /// What the connection said last about the commits of others.
     data_version: Mutex<Option<i64>>,
-    keyed_lane: Mutex<KeyedLane>,
+    keyed_lanes: Mutex<KeyedLanes>,
 }
 
 impl SqliteStore {
@@ -59,7 +60,7 @@ impl SqliteStore {
             file_lock: Mutex::new(None),
             watch: Mutex::new(None),
             data_version: Mutex::new(None),
-            keyed_lane: Mutex::default(),
+            keyed_lanes: Mutex::default(),
         };
         store.link.probe().await?;
         Ok(store)
@@ -78,6 +79,10 @@ impl Store for SqliteStore {
 
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
         claim_keyed::claim_keyed(self, request).await
+    }
+
+    async fn queue_names(&self) -> Result<Vec<String>, StoreError> {
+        queues::names(self).await
     }
 
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError> {

@@ -309,7 +309,7 @@ pub fn other() -> Registration {
 }
 
 pub async fn claim(store: &dyn Store, worker: &Registration, limit: u32) -> Vec<ClaimedRun> {
-    store.claim(&ClaimRequest { worker, limit, lease: LEASE }).await.unwrap().runs
+    store.claim(&ClaimRequest { worker, queues: &worker.queues, limit, lease: LEASE }).await.unwrap().runs
 }
 
 pub async fn claim_one(store: &dyn Store, worker: &Registration) -> ClaimedRun {
@@ -317,7 +317,11 @@ pub async fn claim_one(store: &dyn Store, worker: &Registration) -> ClaimedRun {
 }
 
 pub async fn claim_keyed(store: &dyn Store, worker: &Registration, limit: u32) -> Vec<ClaimedRun> {
-    store.claim_keyed(&ClaimRequest { worker, limit, lease: LEASE }).await.unwrap().runs
+    store
+        .claim_keyed(&ClaimRequest { worker, queues: &worker.queues, limit, lease: LEASE })
+        .await
+        .unwrap()
+        .runs
 }
 
 pub fn ids(runs: &[ClaimedRun]) -> Vec<RunId> {

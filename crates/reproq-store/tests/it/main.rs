@@ -14,6 +14,7 @@ mod keyed;
 mod lease;
 mod operate;
 mod prune;
+mod queues;
 mod race;
 mod registry;
 mod sequences;

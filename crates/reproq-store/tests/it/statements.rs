@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
+use uuid::Uuid;
 
 use crate::database::{Database, Side, claim, sql_files, worker};
 
@@ -291,4 +292,51 @@ async fn in_postgres_a_backlog_costs_a_claim_nothing() {
 #[tokio::test]
 async fn in_sqlite_a_backlog_costs_a_claim_nothing() {
     a_backlog_costs_a_claim_nothing(&Database::sqlite().await).await;
+}
+
+/// Three queues with runs in the two lanes: what is looked at must be three entries of each index and no more.
+#[tokio::test]
+async fn in_postgres_the_names_of_queues_are_read_off_the_indexes() {
+    let db = Database::postgres().await;
+    backlog(&db).await;
+    db.insert("queue_name", "'some'").await;
+    let sql = std::fs::read_to_string(folder("postgres").join("queue_names.sql")).unwrap();
+    let Side::Postgres(mut connection) = db.another_side().await else { unreachable!() };
+    for (statistics, mode) in [("", "auto"), ("ANALYZE task_runs", "auto"), ("", "force_generic_plan")] {
+        connection.execute(AssertSqlSafe(statistics.to_owned())).await.unwrap();
+        connection.execute(AssertSqlSafe(format!("SET plan_cache_mode = {mode}"))).await.unwrap();
+        let plan: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (ANALYZE, TIMING OFF) {sql}")))
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+        let plan = plan.join("\n");
+        let why = format!("{statistics} {mode}\n{plan}");
+        for index in ["reproq_task_runs_ready", "reproq_task_runs_visit"] {
+            assert_eq!(plan.matches(&format!("using {index} on task_runs")).count(), 2, "{why}");
+        }
+        assert!(!plan.contains("Scan on task_runs"), "{why}");
+        let most = plan.lines().filter(|line| line.contains("using ")).map(actual_rows).fold(0.0, f64::max);
+        assert!(most <= 3.0, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn in_sqlite_the_names_of_queues_are_read_off_the_indexes() {
+    let db = Database::sqlite().await;
+    backlog(&db).await;
+    let sql = std::fs::read_to_string(folder("sqlite").join("queue_names.sql")).unwrap();
+    let plan: Vec<String> = db
+        .rows(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .await
+        .into_iter()
+        .filter_map(|mut row| row.pop()?)
+        .filter(|line| line.contains("task_runs"))
+        .collect();
+    // The first queue of a lane has nothing before it to search from: its scan stops at the first entry.
+    for index in ["reproq_task_runs_ready", "reproq_task_runs_visit"] {
+        assert!(plan.contains(&format!("SCAN task_runs USING COVERING INDEX {index}")), "{plan:?}");
+        assert!(plan.contains(&format!("SEARCH r USING COVERING INDEX {index} (queue_name>?)")), "{plan:?}");
+    }
+    assert_eq!(plan.len(), 4, "{plan:?}");
 }
