@@ -68,6 +68,7 @@ def test_a_task_is_paused_wherever_its_runs_may_be(worker, routed, monkeypatch):
 def test_only_commands_for_which_it_makes_sense_run_everywhere():
     assert {name for name, command in operate.COMMANDS.items() if command.in_all} == {
         "queues",
+        "reclaim",
         "prune",
         "prune-successful",
         "prune-workers",

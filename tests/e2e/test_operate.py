@@ -189,6 +189,20 @@ def test_failed_runs_are_listed_and_retried(site: Site) -> None:
     assert not site.runs().exists()
 
 
+def test_runs_of_a_silent_worker_are_taken_back(site: Site) -> None:
+    lapsed, alone, held = (tasks.mark.enqueue(number) for number in range(3))
+    past, later = timezone.now() - timedelta(minutes=1), timezone.now() + timedelta(minutes=1)
+    for result, lease in ((lapsed, past), (alone, None), (held, later)):
+        site.runs(pk=result.result_id).update(status="RUNNING", attempts=1, leased_until=lease)
+    assert why(site, lapsed) == ["lease_ended"]
+    assert reproq(site, "reclaim", "--older-than", "1h") == "0 runs taken back\n"
+    assert reproq(site, "reclaim", "--dry-run", "--include-null-lease") == "2 runs would be taken back\n"
+    assert reproq(site, "reclaim", "--limit", "1") == "1 run taken back\n"
+    assert (site.run(lapsed).status, site.run(alone).status) == ("READY", "RUNNING")
+    assert reproq(site, "reclaim", "--include-null-lease", "--action", "fail") == "1 run taken back\n"
+    assert (site.run(alone).status, site.run(held).status) == ("FAILED", "RUNNING")
+
+
 def test_a_scheduled_run_is_moved_to_now(site: Site) -> None:
     with site.worker():
         result = tasks.mark.using(run_after=timezone.now() + timedelta(hours=1)).enqueue(1)

@@ -80,6 +80,9 @@ pub trait Operator: Store {
     /// Forgets workers that have been silent for so long; how many.
     async fn prune_workers(&self, silent_for: Duration, dry_run: bool) -> Result<u64, StoreError>;
 
+    /// Gives RUNNING runs that have no lease one that has ended, so that [`Store::finish`] may take them back; how many.
+    async fn end_null_leases(&self, dry_run: bool) -> Result<u64, StoreError>;
+
     /// What decides whether a run starts, as it stands now. Reads only.
     async fn explain(&self, id: RunId) -> Result<Option<Explanation>, StoreError>;
 }

@@ -110,6 +110,7 @@ COMMANDS = {
         Delegated("reschedule", "Move the time of a run that has not started: --in, --at or --now.", _by_id),
         Delegated("replay", "Enqueue the call of a run again: --id or --spec-hash.", _by_id),
         Delegated("triage", "Look at FAILED runs and try them again: list, inspect, retry.", _by_id),
+        Delegated("reclaim", "Take back runs whose worker has gone silent.", in_all=True),
         Delegated(
             "prune", "Delete old runs that have ended; `prune expired` deletes expired ones.", in_all=True
         ),

@@ -155,6 +155,20 @@ pub(super) async fn retry(
     twins::retry(ids, write, async |ids: &[RunId]| look(store, ids).await).await
 }
 
+pub(super) async fn end_null_leases(store: &PostgresStore, dry_run: bool) -> Result<u64, StoreError> {
+    store
+        .duties
+        .run("end_null_leases", async |connection| {
+            if dry_run {
+                let row = query(include_str!("sql/count_null_leases.sql")).fetch_one(connection).await?;
+                return Ok(u64::try_from(row.try_get::<i64, _>("runs")?).unwrap_or_default());
+            }
+            let ended = query(include_str!("sql/end_null_leases.sql")).execute(connection).await?;
+            Ok(ended.rows_affected())
+        })
+        .await
+}
+
 /// The state of each of these runs that exists, and its active twin.
 async fn look(store: &PostgresStore, ids: &[RunId]) -> Result<HashMap<RunId, Standing>, StoreError> {
     let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();

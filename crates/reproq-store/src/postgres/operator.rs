@@ -95,6 +95,10 @@ impl Operator for PostgresStore {
         prune::workers(self, silent_for, dry_run).await
     }
 
+    async fn end_null_leases(&self, dry_run: bool) -> Result<u64, StoreError> {
+        operate::end_null_leases(self, dry_run).await
+    }
+
     async fn explain(&self, id: RunId) -> Result<Option<Explanation>, StoreError> {
         explain::explain(self, id).await
     }

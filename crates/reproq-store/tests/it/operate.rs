@@ -7,7 +7,7 @@ use reproq_store::{Moment, Replayed, Rescheduled, RetryAnswer, Scope};
 use sqlx::postgres::PgListener;
 use tokio::time::timeout;
 
-use crate::database::{Database, both, within};
+use crate::database::{Database, both, other, within};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -68,7 +68,7 @@ both! {
         assert_eq!(rates.len(), 1);
         let rate = &rates[0];
         assert_eq!((rate.per_second, rate.burst, rate.stated, rate.tat), (0.1, 7, false, None));
-        assert_eq!(db.text("SELECT current_tokens FROM rate_limits WHERE key = 'key:a'").await.unwrap().parse::<f64>().unwrap(), 7.0);
+        assert_eq!(db.number("SELECT count(*) FROM rate_limits WHERE key = 'key:a' AND current_tokens = 7").await, 1);
         operator.set_rate("key:a", 0.0, 1).await.unwrap();
         assert_eq!(operator.rates(None).await.unwrap().iter().map(|rate| rate.key.as_str()).collect::<Vec<_>>(), ["global", "key:a"]);
         assert_eq!(operator.remove_limit("key:a").await.unwrap(), 1);
@@ -160,7 +160,7 @@ both! {
         let operator = db.operator().await;
         let Replayed::Made(id) = operator.replay(old).await.unwrap() else { panic!() };
         assert_eq!(db.column(id, "concurrency_limit").await.as_deref(), Some("8"));
-        assert_eq!(operator.key_words(None).await.unwrap()[0].amount, 8.0);
+        assert_eq!(operator.key_words(None).await.unwrap()[0].amount.to_string(), "8");
     }
 
     async fn a_replay_that_meets_an_active_twin_answers_with_it(db: &Database) {
@@ -222,6 +222,18 @@ both! {
         }
     }
 
+    async fn a_run_without_a_lease_gets_one_that_has_ended(db: &Database) {
+        let operator = db.operator().await;
+        let id = db.insert("status", "'RUNNING'").await;
+        let held = db.insert("status, leased_until", &format!("'RUNNING', {}", db.now(60.0))).await;
+        assert_eq!(operator.end_null_leases(true).await.unwrap(), 1);
+        assert_eq!(db.column(id, "leased_until").await, None);
+        assert_eq!(operator.end_null_leases(false).await.unwrap(), 1);
+        let expired = operator.expired(&other(), 10).await.unwrap();
+        assert_eq!(expired.iter().map(|run| run.id).collect::<Vec<_>>(), [id]);
+        assert!(db.holds(held, &format!("leased_until > {}", db.now(50.0))).await);
+    }
+
     async fn failures_are_listed_latest_first(db: &Database) {
         let operator = db.operator().await;
         let old = failed(db).await;
@@ -273,7 +285,7 @@ async fn in_postgres_twins_that_race_end_as_one() {
             ended.set(true);
         };
         let (worst, ()) =
-            within(Duration::from_secs(60), "the race", async { tokio::join!(churn, work) }).await;
+            within(Duration::from_mins(1), "the race", Box::pin(async { tokio::join!(churn, work) })).await;
         assert_eq!(worst, 1, "mode {mode}");
         assert!(db.count("dedup = 2 AND status = 'READY'").await <= 1);
     }

@@ -11,7 +11,7 @@ fn ended() -> PruneWhat {
     PruneWhat {
         statuses: vec![RunStatus::Successful, RunStatus::Failed, RunStatus::Cancelled],
         field: PruneField::FinishedAt,
-        older_than: Duration::from_secs(60),
+        older_than: Duration::from_mins(1),
         dry_run: false,
     }
 }

@@ -69,6 +69,7 @@ pub(super) fn commands() -> Vec<Command> {
             )
             .group(ArgGroup::new("source").args(["id", "spec-hash"]).required(true)),
         triage(),
+        reclaim(),
         prune(),
         asking("prune-successful", "Delete old SUCCESSFUL runs")
             .arg(older_than("7d"))
@@ -139,6 +140,27 @@ fn triage() -> Command {
                 .arg(Arg::new("all").long("all").action(ArgAction::SetTrue).help("All of them"))
                 .group(ArgGroup::new("which").args(["id", "all"]).required(true))
                 .arg(in_queue().conflicts_with("id")),
+        )
+}
+
+fn reclaim() -> Command {
+    asking("reclaim", "Take back runs whose worker has gone silent, as any worker does by itself")
+        .arg(
+            Arg::new("action")
+                .long("action")
+                .value_name("ACTION")
+                .value_parser(PossibleValuesParser::new(["requeue", "fail"]))
+                .default_value("requeue")
+                .help("requeue: READY again while attempts are left; fail: FAILED"),
+        )
+        .arg(older_than("0s").help("Only leases that ended so long ago"))
+        .arg(at_most())
+        .arg(dry_run())
+        .arg(
+            Arg::new("include-null-lease")
+                .long("include-null-lease")
+                .action(ArgAction::SetTrue)
+                .help("Also RUNNING runs without a lease, as another program may have left them"),
         )
 }
 

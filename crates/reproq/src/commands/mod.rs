@@ -7,6 +7,7 @@ mod limit;
 mod pause;
 mod prune;
 mod queues;
+mod reclaim;
 mod replay;
 mod reschedule;
 mod stats;
@@ -66,6 +67,7 @@ fn operator(name: &str, flags: &ArgMatches) -> Result<ExitCode, Failure> {
         "resume" | "resume-queue" => pause::resume(&config, flags),
         "queues" => queues::run(&config, flags.get_flag("json")),
         "reschedule" => reschedule::run(&config, flags),
+        "reclaim" => reclaim::run(&config, flags),
         "replay" => replay::run(&config, flags),
         "prune" => prune::run(&config, flags),
         "prune-successful" => prune::successful(&config, flags),
