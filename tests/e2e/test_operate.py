@@ -165,6 +165,27 @@ def test_why_says_what_is_the_matter(site: Site) -> None:
         site.ended()
 
 
+def test_why_names_what_is_full_and_what_is_spent(site: Site) -> None:
+    reproq(site, "limit", "set", "--key", "concurrency:api", "--max", "1")
+    reproq(site, "limit", "set", "--key", "task:testapp.tasks.echo", "--rate", "0.01")
+    with site.worker("--concurrency", "2"):
+        tasks.echo.enqueue(1).wait(timeout=30, poll_interval=0.02)
+        spent = tasks.echo.enqueue(2)
+        assert why(site, spent) == ["rate_spent"]
+        holder = tasks.sleep_and_mark.enqueue(1, 30, concurrency_key="api", concurrency_limit=9)
+        until(lambda: site.lines("start 1"), what="the holder runs")
+        full = tasks.sleep_and_mark.enqueue(2, 0, concurrency_key="api", concurrency_limit=9)
+        assert why(site, full) == ["limit_reached"]
+        other = tasks.sleep_and_mark.enqueue(3, 30)
+        until(lambda: site.lines("start 3"), what="no slot is left")
+        waiting = [tasks.mark.enqueue(number) for number in range(2)]
+        assert why(site, waiting[0]) == ["no_free_slot"]
+        assert why(site, waiting[1]) == ["no_free_slot", "in_line"]
+        for result in (spent, full, holder, other):
+            reproq(site, "cancel", result.id)
+        site.ended()
+
+
 def test_why_names_a_module_that_is_not_allowed(site: Site) -> None:
     with site.worker(ALLOWED_TASK_MODULES="reproq_django"):
         result = tasks.mark.enqueue(1)

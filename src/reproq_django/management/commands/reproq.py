@@ -16,7 +16,7 @@ from reproq_django.cli import check, config, init, install, migrate_worker, oper
 from reproq_django.cli.delegate import called_from_command_line
 
 #: In the order in which a newcomer meets them.
-SUBCOMMANDS = {
+SUBCOMMANDS: dict[str, Any] = {
     "init": init,
     "install": install,
     "worker": worker,
