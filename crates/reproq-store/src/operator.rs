@@ -73,8 +73,8 @@ pub trait Operator: Store {
     /// Deletes what matches among the next few thousand runs above `after`. Never a RUNNING one.
     async fn prune_step(&self, what: &PruneWhat, after: RunId, limit: u64) -> Result<PruneStep, StoreError>;
 
-    /// Deletes words about keys that count no longer, or are a day old and about none of the keys `in_use`; and the state of
-    /// rates that nobody has used for a day. How many rows that were.
+    /// Deletes a few thousand words about keys that count no longer, or are a day old and about none of the keys `in_use`; and
+    /// states of rates that nobody has used for a day. How many rows that were: 0 when none is left.
     async fn prune_words(&self, in_use: &[String]) -> Result<u64, StoreError>;
 
     /// Forgets workers that have been silent for so long; how many.

@@ -8,7 +8,7 @@ use sqlx::{Row as _, query};
 use super::PostgresStore;
 use crate::{PruneStep, PruneWhat, StoreError, acceptable};
 
-/// Rows that one step looks at: milliseconds.
+/// Rows of one step: milliseconds.
 const STEP: i64 = 5000;
 
 pub(super) async fn step(
@@ -45,9 +45,12 @@ pub(super) async fn words(store: &PostgresStore, in_use: &[String]) -> Result<u6
     store
         .duties
         .run("prune_words", async |connection| {
-            let words =
-                query(include_str!("sql/prune_words.sql")).bind(in_use).execute(&mut *connection).await?;
-            let rates = query(include_str!("sql/prune_rates.sql")).execute(connection).await?;
+            let words = query(include_str!("sql/prune_words.sql"))
+                .bind(in_use)
+                .bind(STEP)
+                .execute(&mut *connection)
+                .await?;
+            let rates = query(include_str!("sql/prune_rates.sql")).bind(STEP).execute(connection).await?;
             Ok(words.rows_affected() + rates.rows_affected())
         })
         .await

@@ -8,7 +8,7 @@ use sqlx::{Row as _, query};
 use super::SqliteStore;
 use crate::{PruneStep, PruneWhat, StoreError, acceptable};
 
-/// Rows that one step looks at: milliseconds.
+/// Rows of one step: milliseconds.
 const STEP: i64 = 5000;
 
 pub(super) async fn step(
@@ -64,9 +64,10 @@ pub(super) async fn words(store: &SqliteStore, in_use: &[String]) -> Result<u64,
         .run("prune_words", async |connection| {
             let words = query(include_str!("sql/prune_words.sql"))
                 .bind(serde_json::Value::from(in_use).to_string())
+                .bind(STEP)
                 .execute(&mut *connection)
                 .await?;
-            let rates = query(include_str!("sql/prune_rates.sql")).execute(connection).await?;
+            let rates = query(include_str!("sql/prune_rates.sql")).bind(STEP).execute(connection).await?;
             Ok(words.rows_affected() + rates.rows_affected())
         })
         .await

@@ -85,7 +85,13 @@ async fn all_steps(
         return Ok((pruned, None));
     }
     let in_use: Vec<String> = in_use.into_iter().collect();
-    Ok((pruned, Some(operator.prune_words(&in_use).await?)))
+    let mut rows = 0;
+    loop {
+        match operator.prune_words(&in_use).await? {
+            0 => return Ok((pruned, Some(rows))),
+            more => rows += more,
+        }
+    }
 }
 
 fn report(flags: &ArgMatches, what: &str, count: u64, keys: Option<u64>) {
