@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from typing import Any, Final
 
 from django.conf import settings
@@ -23,6 +21,7 @@ from django.utils.dateparse import parse_datetime
 
 from reproq_django.models import TaskRun
 from reproq_django.spec import RunSpec
+from reproq_django.statements import statement
 from reproq_django.status import Dedup, RunStatus
 
 #: Rows, and characters of spec text, in one statement. PostgreSQL takes no message over 1 GiB.
@@ -144,14 +143,14 @@ def _insert_postgres(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, In
     columns["run_after"] = [spec.run_after for spec in specs]
     columns["expires_in_seconds"] = [spec.expires_in and spec.expires_in.total_seconds() for spec in specs]
     with connections[alias].cursor() as cursor:
-        cursor.execute(_statement("postgres", "insert_runs"), columns)
+        cursor.execute(statement("postgresql", "insert_runs"), columns)
         rows = cursor.fetchall()
     for position, result_id, enqueued_at, _ in rows:
         yield position - 1, Inserted(result_id, enqueued_at)
 
 
 def _insert_sqlite(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
-    statement = _statement("sqlite", "insert_run")
+    insert = statement("sqlite", "insert_run")
     with connections[alias].cursor() as cursor:
         for position, spec in enumerate(specs):
             row: dict[str, Any] = {name: getattr(spec, name) for name in _COLUMNS}
@@ -161,7 +160,7 @@ def _insert_sqlite(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inse
             )
             row["expires_in"] = spec.expires_in and f"+{spec.expires_in.total_seconds():.6f} seconds"
             row["time_format"] = "%Y-%m-%d %H:%M:%f"
-            cursor.execute(statement, row)
+            cursor.execute(insert, row)
             # All rows, so that the statement is over before the transaction is.
             for result_id, enqueued_at in cursor.fetchall():
                 yield position, Inserted(result_id, _from_sqlite(enqueued_at))
@@ -186,8 +185,3 @@ def _chunks(specs: Sequence[RunSpec]) -> Iterator[range]:
         size += len(spec.spec_json)
     if start < len(specs):
         yield range(start, len(specs))
-
-
-@cache
-def _statement(vendor: str, name: str) -> str:
-    return (files("reproq_django") / "sql" / vendor / "statements" / f"{name}.sql").read_text("utf-8")

@@ -91,6 +91,18 @@ def test_a_signal_between_runs_hits_neither_the_child_nor_the_next_run(child, sp
     assert child.run(spec("add_async", 1, 2)) == {"ok": True, "return": 3}
 
 
+@pytest.mark.parametrize("task", ["add", "add_async"])
+def test_a_signal_at_the_end_of_a_run_is_for_that_run_or_for_none(child, spec, task):
+    child.run(spec(task, 0, 0))
+    for number in range(300):
+        child.send(spec(task, number, 0))
+        time.sleep(number % 30 / 20_000)
+        os.kill(child.pid, signal.SIGINT)
+        found = child.results(1)[0]["envelope"]
+        assert found.get("kind", "success") in ("success", "cancelled")
+        assert child.run(spec(task, number, 1)) == {"ok": True, "return": number + 1}
+
+
 def test_the_next_run_can_be_interrupted_too(child, spec, witness):
     for task in ("cleans_up_async", "cleans_up_async", "cleans_up", "cleans_up"):
         assert interrupted(child, spec(task, str(witness)), witness)["kind"] == "cancelled"

@@ -65,10 +65,14 @@ def at_once(alias: str, jobs: list[Callable[[], None]]) -> None:
         raise failures[0]
 
 
-def enqueue(alias, specs, *, fail):
-    """The answers of an enqueue whose transaction commits; [] when it rolls back."""
+def enqueue(alias, specs, *, fail, hold=0.0):
+    """The answers of an enqueue whose transaction commits; [] when it rolls back.
+
+    The transaction stays open for another ``hold`` seconds, so that others have to wait for its end.
+    """
     with suppress(RollBack), transaction.atomic(using=alias):
         answers = insert_runs(alias, specs)
+        time.sleep(hold)
         if fail:
             raise RollBack
         return answers
@@ -134,7 +138,7 @@ def test_two_twins_are_never_active_and_every_answer_is_a_run_of_its_spec(alias,
             try:
                 for _ in range(transactions):
                     batch = rng.sample(specs, rng.randint(1, KEYS))
-                    answers = enqueue(alias, batch, fail=rng.random() < 0.3)
+                    answers = enqueue(alias, batch, fail=rng.random() < 0.5, hold=rng.uniform(0, 0.005))
                     answered.extend(zip((spec.spec_hash for spec in batch), answers, strict=False))
             finally:
                 busy.release()

@@ -20,6 +20,10 @@ const WORK: &str = "reproq_wake";
 const CANCEL: &str = "reproq_cancel";
 
 pub(super) async fn woken(store: &PostgresStore) -> Result<Wake, StoreError> {
+    if store.route.is_pooled() {
+        // Nothing can be heard through a pooler.
+        return std::future::pending().await;
+    }
     let mut place = store.listener.lock().await;
     let Some(mut listener) = place.take() else {
         place.replace(listen(store).await.map_err(StoreError::Unavailable)?);
@@ -48,7 +52,7 @@ pub(super) async fn woken(store: &PostgresStore) -> Result<Wake, StoreError> {
 
 async fn listen(store: &PostgresStore) -> Result<PgListener, sqlx::Error> {
     // The listener wants a pool; this one never holds more than the listener's own connection.
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(store.options.clone());
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(store.route.options());
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
     listener.listen_all([WORK, CANCEL]).await?;

@@ -19,6 +19,7 @@ mod prune;
 mod queues;
 mod registry;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,7 +28,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 
-use self::link::Link;
+use self::link::{Link, Route};
 use crate::keyed::KeyedLanes;
 use crate::{
     Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
@@ -40,7 +41,7 @@ pub struct PostgresStore {
     endings: Link,
     duties: Link,
     listener: Mutex<Option<sqlx::postgres::PgListener>>,
-    options: PgConnectOptions,
+    route: Arc<Route>,
     keyed_lanes: Mutex<KeyedLanes>,
 }
 
@@ -58,12 +59,13 @@ impl PostgresStore {
             })?
             .application_name("reproq")
             .disable_statement_logging();
+        let route = Route::new(options);
         let store = Self {
-            claims: Link::new(options.clone()),
-            endings: Link::new(options.clone()),
-            duties: Link::new(options.clone()),
+            claims: Link::new(&route),
+            endings: Link::new(&route),
+            duties: Link::new(&route),
             listener: Mutex::new(None),
-            options,
+            route,
             keyed_lanes: Mutex::default(),
         };
         store.duties.probe().await?;

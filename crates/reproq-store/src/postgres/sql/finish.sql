@@ -34,7 +34,7 @@ WITH ended AS (
         started_at = CASE WHEN e.give_back AND r.attempts = 1 THEN NULL ELSE r.started_at END,
         crash_count = r.crash_count + e.crashed::int,
         -- A run that has started no longer stands for its twins: one of them may be READY by now.
-        dedup = CASE r.dedup WHEN 1 THEN 0 ELSE r.dedup END,
+        dedup = CASE r.dedup WHEN 1 THEN -1 ELSE r.dedup END,
         leased_until = NULL, leased_by = NULL, incarnation = NULL, slot_no = NULL,
         cancel_requested = FALSE
       FROM decided e WHERE r.result_id = e.result_id

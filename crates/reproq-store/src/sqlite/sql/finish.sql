@@ -22,7 +22,7 @@ UPDATE task_runs SET
     started_at = CASE WHEN e.value ->> 7 AND attempts = 1 THEN NULL ELSE started_at END,
     crash_count = crash_count + (e.value ->> 8),
     -- A run that has started no longer stands for its twins: one of them may be READY by now.
-    dedup = CASE dedup WHEN 1 THEN 0 ELSE dedup END,
+    dedup = CASE dedup WHEN 1 THEN -1 ELSE dedup END,
     leased_until = NULL, leased_by = NULL, incarnation = NULL, slot_no = NULL,
     cancel_requested = FALSE
   FROM json_each(?1) e
