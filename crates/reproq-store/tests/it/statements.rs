@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
-use uuid::Uuid;
 
 use crate::database::{Database, Side, claim, sql_files, worker};
 
