@@ -30,7 +30,7 @@ fn lease_ended(facts: &Explanation) -> Option<Reason> {
     let text = format!("its lease on worker {name}, {state}, ended {}", when(until, run.now));
     Some(
         Reason::new("lease_ended", text)
-            .advise("any live worker takes it back at its next reclaim (--reclaim-interval-seconds, a minute by default)")
+            .advise("any live worker takes it back at its next look (--reclaim-interval-seconds); `reproq reclaim` does it now")
             .with("worker_id", name)
             .at("leased_until", Some(until)),
     )
