@@ -276,7 +276,9 @@ async fn in_postgres_twins_that_race_end_as_one() {
                 let sql = "SELECT count(*) FROM task_runs WHERE dedup > 0 AND status IN ('READY', 'RUNNING', 'WAITING')";
                 let active = side.rows(sql).await.unwrap().swap_remove(0).swap_remove(0).unwrap();
                 worst = worst.max(active.parse::<i64>().unwrap());
-                side.rows("UPDATE task_runs SET status = 'FAILED' WHERE status = 'READY'").await.unwrap();
+                let sql = "UPDATE task_runs SET status = 'FAILED' WHERE result_id IN ( \
+                    SELECT result_id FROM task_runs WHERE status = 'READY' ORDER BY result_id FOR UPDATE SKIP LOCKED)";
+                side.rows(sql).await.unwrap();
             }
             worst
         };
