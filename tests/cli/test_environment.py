@@ -16,20 +16,6 @@ from testapp import tasks
 POSTGRES = {"ENGINE": "django.db.backends.postgresql", "NAME": "shop"}
 
 
-@pytest.fixture
-def worker(project, fake_worker):
-    """Runs ``manage.py reproq ...`` against a stand-in; returns how it was started."""
-    record = project / "record.json"
-    fake_worker.write(project / ".reproq" / "bin" / "reproq", version=__version__, record=record)
-
-    def run(*arguments):
-        out = StringIO()
-        call_command("reproq", *arguments, stdout=out, stderr=out, no_color=True)
-        return json.loads(record.read_text())
-
-    return run
-
-
 @pytest.mark.parametrize(
     ("database", "url"),
     [

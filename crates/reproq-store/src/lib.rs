@@ -7,14 +7,18 @@
 //! state, the claim's epoch and the worker's incarnation; nothing here decides about retries or runs DDL.
 
 mod acceptable;
+mod answers;
 mod error;
 mod keyed;
+mod operator;
+mod operator_rows;
 pub mod postgres;
 mod rows;
 mod runs;
 pub mod schema;
 mod shared;
 pub mod sqlite;
+mod twins;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -23,7 +27,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reproq_model::{Epoch, Incarnation, RunId};
 
+pub use answers::{
+    Control, Explanation, FailedRun, Holder, KeyWord, Moment, PruneField, PruneStep, PruneWhat, RateRow,
+    Replayed, Rescheduled, RetryAnswer, RunFacts, Scope,
+};
 pub use error::StoreError;
+pub use operator::Operator;
 pub use runs::{
     Cancelled, Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun, QueueDepth,
     Registration, UnreadableRun, Wake, WorkerSeen,
@@ -111,6 +120,14 @@ pub enum Address<'a> {
 
 /// Opens the store at `address`; fails if nobody answers there.
 pub async fn connect(address: Address<'_>) -> Result<Rc<dyn Store>, StoreError> {
+    Ok(match address {
+        Address::Postgres(url) => Rc::new(postgres::PostgresStore::connect(url).await?),
+        Address::Sqlite(path) => Rc::new(sqlite::SqliteStore::connect(path).await?),
+    })
+}
+
+/// Opens the store at `address` for an operator; fails if nobody answers there.
+pub async fn connect_operator(address: Address<'_>) -> Result<Rc<dyn Operator>, StoreError> {
     Ok(match address {
         Address::Postgres(url) => Rc::new(postgres::PostgresStore::connect(url).await?),
         Address::Sqlite(path) => Rc::new(sqlite::SqliteStore::connect(path).await?),

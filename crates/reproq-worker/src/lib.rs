@@ -28,6 +28,7 @@ mod wake;
 mod worker;
 
 pub use executor::{ExecutorError, Mode};
+pub use lifecycle::reclaimed_ending;
 pub use settings::{ExecutorSettings, Settings};
 pub use shutdown::Signals;
 pub use worker::{Ended, WorkerError, run};

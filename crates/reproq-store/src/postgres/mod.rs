@@ -6,11 +6,16 @@
 mod cancel;
 mod claim;
 mod claim_keyed;
+mod explain;
 mod finish;
 mod inspect;
 mod lease;
+mod limits;
 mod link;
 mod listen;
+mod operate;
+mod operator;
+mod prune;
 mod queues;
 mod registry;
 

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use reproq_model::{Incarnation, RunId, RunStatus, Transition};
-use reproq_store::{Address, ClaimRequest, ClaimedRun, Ending, Fence, Registration, Store, StoreError};
+use reproq_store::{
+    Address, ClaimRequest, ClaimedRun, Ending, Fence, Operator, Registration, Store, StoreError,
+};
 use serde_json::value::RawValue;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
@@ -110,6 +112,10 @@ impl Database {
 
     pub async fn store(&self) -> Rc<dyn Store> {
         reproq_store::connect(self.address()).await.unwrap()
+    }
+
+    pub async fn operator(&self) -> Rc<dyn Operator> {
+        reproq_store::connect_operator(self.address()).await.unwrap()
     }
 
     fn address(&self) -> Address<'_> {

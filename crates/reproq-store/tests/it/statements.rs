@@ -16,14 +16,16 @@ const POSTGRES_ONLY: [&str; 3] = [
     // With SQLite an enqueue wakes the worker by writing to the file.
     "wants_wake.sql",
 ];
-const SQLITE_ONLY: [&str; 5] = [
+const SQLITE_ONLY: [&str; 7] = [
     // Reads before a write, so that an idle worker never takes the write lock.
     "claim_visit.sql",
     "divert_visit.sql",
     "glance.sql",
     // A write and its answer, which are one statement in PostgreSQL.
     "owned.sql",
+    "prune_slice.sql",
     "seen.sql",
+    "silent_workers.sql",
 ];
 
 fn folder(dialect: &str) -> PathBuf {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub(crate) use cancel::cancel;
 pub(crate) use heartbeat::{beat, watch};
+pub use reclaim::ending as reclaimed_ending;
 pub(crate) use reclaim::reclaim;
 
 /// How long before a lease's end a worker stops to believe in it: long enough to kill what it has started.

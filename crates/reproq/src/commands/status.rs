@@ -30,7 +30,8 @@ pub fn run(config: &Resolved, as_json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn alive(worker: &WorkerSeen) -> bool {
+/// Whether it has been heard of lately.
+pub fn alive(worker: &WorkerSeen) -> bool {
     worker.silent_for <= SILENT
 }
 
@@ -91,7 +92,8 @@ fn queue_table(queues: &[OpenQueue<'_>]) -> String {
     output::table(&["queue", "ready", "scheduled", "running", "waiting", "oldest", ""], &rows)
 }
 
-fn queues_of(worker: &WorkerSeen) -> Vec<String> {
+/// The queues that it serves, as it wrote them down.
+pub fn queues_of(worker: &WorkerSeen) -> Vec<String> {
     // Another version may have written something else there; it is shown as nothing.
     serde_json::from_str(&worker.queues).unwrap_or_default()
 }
