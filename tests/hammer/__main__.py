@@ -47,7 +47,9 @@ def main() -> int:
         print(json.dumps({"violations": broken, "seeds": [verdict.as_json() for verdict in verdicts]}))
     else:
         claims = sum(verdict.claims for verdict in verdicts)
-        print(f"{'BROKEN' if broken else 'kept'}: {broken} violations in {claims} claims, {len(verdicts)} seeds")
+        print(
+            f"{'BROKEN' if broken else 'kept'}: {broken} violations in {claims} claims, {len(verdicts)} seeds"
+        )
     return 1 if broken else 0
 
 
@@ -58,10 +60,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")
     parser.add_argument("--claims", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=0, help="default: 16 on PostgreSQL, 1 on SQLite")
-    parser.add_argument("--slots", type=int, default=0, help="of each worker; default: 16 shared by the workers")
+    parser.add_argument(
+        "--slots", type=int, default=0, help="of each worker; default: 16 shared by the workers"
+    )
     parser.add_argument("--kills", type=int, default=0, help="workers to be killed (SIGKILL) and replaced")
-    parser.add_argument("--pace", type=float, default=250, help="claims per second that the rates are made for")
-    parser.add_argument("--sabotage", action="store_true", help="hide the keys from the workers: must be noticed")
+    parser.add_argument(
+        "--pace", type=float, default=250, help="claims per second that the rates are made for"
+    )
+    parser.add_argument(
+        "--sabotage", action="store_true", help="hide the keys from the workers: must be noticed"
+    )
     parser.add_argument("--json", action="store_true", help="all that was found, as one document")
     return parser.parse_args()
 

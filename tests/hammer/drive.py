@@ -22,7 +22,7 @@ from tests.hammer import tasks, witness
 from tests.hammer.plan import Blow, Plan, Rate
 
 #: Runs enqueued at once; the next ones follow when fewer than so many are open.
-CHUNK, BACKLOG = 250, 4000
+CHUNK, BACKLOG = 250, 2000
 #: Between two looks at how far it has come.
 LOOK_SECONDS = 0.25
 #: Nothing has been claimed for so long: it never will be.
@@ -101,7 +101,13 @@ def hammer(site: Site, plan: Plan, force: Force, *, sabotage: bool = False) -> E
 
 def _start(site: Site, force: Force, stack: ExitStack) -> Worker:
     path = ":".join(str(ROOT / part) for part in ("src", "tests", "tests/e2e", ""))
-    flags = ["--concurrency", str(force.slots), "--queues", "default,mail", *(SHORT_LEASE if force.kills else ())]
+    flags = [
+        "--concurrency",
+        str(force.slots),
+        "--queues",
+        "default,mail",
+        *(SHORT_LEASE if force.kills else ()),
+    ]
     environment = {"PYTHONPATH": path, "ALLOWED_TASK_MODULES": "tests.hammer.", "REPROQ_LOG": "info"}
     return stack.enter_context(site.worker(*flags, **environment))
 
@@ -110,7 +116,9 @@ def _kill(worker: Worker, course: Course) -> None:
     family = worker.family()
     worker.signal(signal.SIGKILL)
     worker.exit_code()
-    until(lambda: not alive(family), seconds=4, what="the killed worker's processes die before its leases lapse")
+    until(
+        lambda: not alive(family), seconds=4, what="the killed worker's processes die before its leases lapse"
+    )
     for pid in family:
         course.deaths[pid].append(time.monotonic_ns())
 

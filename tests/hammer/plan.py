@@ -87,7 +87,7 @@ class Plan:
 
         def rate(letter: str, keys: int) -> Rate:
             share = sum(part for kind, part in SHARES.items() if letter in kind) / 100 / keys
-            return Rate(round(self.pace * share * chance.uniform(1.1, 3), 2), chance.randint(1, 10))
+            return Rate(round(self.pace * share * chance.uniform(0.6, 2), 2), chance.randint(1, 10))
 
         self.rates = {f"key:{key}": rate("r", len(RATES)) for key in RATES}
         self.rates |= {"task:paced": rate("p", 1), "queue:mail": rate("q", 1)}

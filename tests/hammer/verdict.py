@@ -155,16 +155,18 @@ def _rates(evidence: Evidence, held: dict[str, list[Attempt]]) -> Iterator[Viola
 def _is_bound(evidence: Evidence, name: str, attempts: list[Attempt]) -> bool:
     rate = evidence.plan.rates[name]
     times = sorted(attempt.claimed_us for attempt in attempts)
-    return len(times) > 1 and len(times) > 0.9 * (
-        rate.burst + rate.per_second * (times[-1] - times[0]) / 1e6
-    )
+    return len(times) > 1 and len(times) > 0.9 * (rate.burst + rate.per_second * (times[-1] - times[0]) / 1e6)
 
 
 def _endings(evidence: Evidence) -> Iterator[Violation]:
     rows, plan = evidence.runs, evidence.plan
     if evidence.course.stuck:
-        waiting = [f"run {number}: {row}" for number, row in rows.items() if row["status"] in ("READY", "RUNNING")]
-        yield Violation("end", "", f"nothing is claimed and {len(waiting)} runs are left", tuple(waiting[:SHOWN]))
+        waiting = [
+            f"run {number}: {row}" for number, row in rows.items() if row["status"] in ("READY", "RUNNING")
+        ]
+        yield Violation(
+            "end", "", f"nothing is claimed and {len(waiting)} runs are left", tuple(waiting[:SHOWN])
+        )
     if rows.keys() != {blow.number for blow in plan.blows}:
         yield Violation("end", "", f"{len(plan.blows)} runs were enqueued, {len(rows)} are there")
     for blow in plan.blows:
@@ -194,7 +196,9 @@ def _witnesses(evidence: Evidence) -> Iterator[Violation]:
         if row["status"] == "SUCCESSFUL" and not enough:
             yield Violation("witness", f"run {number}", f"SUCCESSFUL, and {returned} attempts returned", who)
         if not evidence.killed and len(attempts) != row["attempts"]:
-            yield Violation("witness", f"run {number}", f"{len(attempts)} attempts for {row['attempts']}", who)
+            yield Violation(
+                "witness", f"run {number}", f"{len(attempts)} attempts for {row['attempts']}", who
+            )
         last = attempts[-1] if attempts else None
         if last and last.epoch == row["epoch"] and _micros(row["last_attempted_at"]) != last.claimed_us:
             yield Violation("witness", f"run {number}", "its row names another time of its claim", who)
