@@ -93,8 +93,8 @@ class Site:
 
 @contextmanager
 def new_site(server: str | None, folder: Path, binary: Path) -> Iterator[Site]:
-    """A site with an empty queue, on a database of its own: of the PostgreSQL server with this URL, else a file in
-    ``folder``. Its workers are stopped at the end."""
+    """A site with an empty queue, on a database of its own: of the PostgreSQL server with this URL, else a
+    file in ``folder``. Its workers are stopped at the end."""
     with _new_database(server, folder) as (database, url):
         connections.databases[ALIAS] = connections.configure_settings({"default": dict(database)})["default"]
         with override_settings(REPROQ_DEFAULT_DB_ALIAS=ALIAS):

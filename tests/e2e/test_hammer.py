@@ -1,4 +1,5 @@
-"""A small hammer: the promises about keys, held against what tasks have witnessed. `make hammer` swings a large one."""
+"""A small hammer: the promises about keys, held against what tasks have witnessed. For a large one there is
+`make hammer`."""
 
 from harness import Site
 from tests.hammer.drive import Force, hammer

@@ -1,10 +1,11 @@
-"""The command line. REPROQ_TEST_DATABASE_URL names the PostgreSQL server, as `tools/postgres.py run` sets it."""
+"""The command line. REPROQ_TEST_DATABASE_URL names the PostgreSQL server; `tools/postgres.py run` sets it."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,8 @@ ROOT = Path(__file__).parent.parent.parent
 def main() -> int:
     """Run seed after seed; 1 if any promise was broken."""
     arguments = _arguments()
+    # Workers and databases are put away on the way out.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     sys.path[:0] = [str(ROOT / path) for path in ("tests/e2e", "tests", "src")]
     os.environ["DJANGO_SETTINGS_MODULE"] = "e2e_settings"
     os.environ["REPROQ_E2E_DATABASE"] = json.dumps({"ENGINE": "django.db.backends.dummy"})
@@ -34,9 +37,11 @@ def main() -> int:
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
         # With kills, runs need more attempts than the plan spends.
         plan = Plan(seed, arguments.claims, arguments.pace, patience=100 if force.kills else 1)
-        with tempfile.TemporaryDirectory(prefix="hammer-") as folder:
-            with new_site(server, Path(folder), binary) as site:
-                verdict = judge(hammer(site, plan, force, sabotage=arguments.sabotage))
+        with (
+            tempfile.TemporaryDirectory(prefix="hammer-") as folder,
+            new_site(server, Path(folder), binary) as site,
+        ):
+            verdict = judge(hammer(site, plan, force, sabotage=arguments.sabotage))
         verdicts.append(verdict)
         if not arguments.json:
             print(verdict.line, flush=True)

@@ -1,4 +1,4 @@
-"""The promises, held against intervals and moments. Pure; times are whole numbers in one unit of the caller's."""
+"""The promises, held against intervals and moments. Pure; times are whole numbers in a unit of choice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Somebody has a key from ``start`` to ``end``; ``allowed``: how many may have it when this one begins."""
+    """Somebody has a key from ``start`` to ``end``. ``allowed``: how many may have it as this one begins."""
 
     start: int
     end: int
@@ -55,7 +55,8 @@ class Limits:
 
 
 def crowded(rule: str, key: str, holds: Iterable[Hold]) -> Iterator[Violation]:
-    """Every hold that began while too many others had the key. Who ends at a moment makes room for who begins then."""
+    """Every hold that began while too many others had the key. Who ends at a moment makes room for who begins
+    then."""
     present: list[tuple[int, int, Hold]] = []
     for place, hold in enumerate(sorted(holds, key=lambda hold: (hold.start, hold.end))):
         while present and present[0][0] <= hold.start:
@@ -81,12 +82,13 @@ def most(holds: Iterable[Hold]) -> int:
 def beyond_rate(
     rule: str, key: str, starts: Iterable[tuple[int, Any]], per_unit: Fraction, burst: int, slack: int
 ) -> Iterator[Violation]:
-    """The worst window with more than ``burst + per_unit x (its length + slack)`` starts, if there is one. Exact."""
+    """The worst window with more than ``burst + per_unit x (its length + slack)`` starts, if there is one.
+    Exact."""
     worst, worst_window = Fraction(burst) + per_unit * slack, None
     least, first = None, 0
     ordered = sorted(starts, key=lambda start: start[0])
     for place, (at, _) in enumerate(ordered):
-        # Starts up to here, less what the rate has given since the origin: a window's excess is a difference of two.
+        # Starts so far less what the rate has given so far: the excess of a window is a difference of two.
         level = place - per_unit * at
         if least is None or level < least:
             least, first = level, place

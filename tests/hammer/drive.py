@@ -1,4 +1,4 @@
-"""One seed on one site: enqueues the plan while workers drain it, kills some of them, and judges what is left."""
+"""One seed on one site: enqueues the plan while workers drain it, and kills some of them if it is to."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from django.db import connections, transaction
 from django.db.models import Count, Sum
 from django.tasks import task_backends
 from harness import ALIAS, OPEN, ROOT, Site, Worker, alive, until
+from tests.hammer import tasks, witness
+from tests.hammer.plan import Blow, Plan, Rate
 
 from reproq_django.definition import ReproqTask
 from reproq_django.models import RateLimit
-from tests.hammer import tasks, witness
-from tests.hammer.plan import Blow, Plan, Rate
 
 #: Runs enqueued at once; the next ones follow when fewer than so many are open.
 CHUNK, BACKLOG = 250, 2000
@@ -68,7 +68,8 @@ class Evidence:
 
 
 def hammer(site: Site, plan: Plan, force: Force, *, sabotage: bool = False) -> Evidence:
-    """Enqueue and drain ``plan``. With ``sabotage``, the workers do not get to know the keys; the witness does."""
+    """Enqueue and drain ``plan``. With ``sabotage``, the workers do not get to know the keys; the witness
+    does."""
     course = Course()
     _set_operator_rates(plan)
     chunks = plan.chunks(min(CHUNK, max(1, plan.claims // 12)))
@@ -117,7 +118,7 @@ def _kill(worker: Worker, course: Course) -> None:
     worker.signal(signal.SIGKILL)
     worker.exit_code()
     until(
-        lambda: not alive(family), seconds=4, what="the killed worker's processes die before its leases lapse"
+        lambda: not alive(family), seconds=4, what="a killed worker's processes die before its leases lapse"
     )
     for pid in family:
         course.deaths[pid].append(time.monotonic_ns())

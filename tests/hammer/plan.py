@@ -11,8 +11,8 @@ from fractions import Fraction
 LOCKS = [f"l{number}" for number in range(20)]
 CONCURRENCY = [f"c{number}" for number in range(18)]
 RATES = [f"r{number}" for number in range(12)]
-#: What a run is held back by, with its share of a hundred: letters of lock, concurrency, rate; p is the task with a
-#: rate of its own, q the queue with one.
+#: What a run is held back by, with its share of a hundred: letters of lock, concurrency, rate; p is the task
+#: with a rate of its own, q the queue with one.
 SHARES = {"l": 28, "c": 20, "lc": 16, "r": 10, "lr": 5, "cr": 5, "lcr": 4, "p": 3, "pl": 3, "q": 2, "qc": 4}
 #: So seldom per enqueue of a chunk that a limit has a time in which it counts.
 LIMIT_CHANGES = 0.15
@@ -71,8 +71,9 @@ class Blow:
 
 @dataclass(slots=True)
 class Plan:
-    """The runs of one seed. ``pace``: claims per second that the rates are made for, so that they bind for a while and
-    do not decide how long it all takes. ``patience``: attempts that runs have beyond what the plan spends."""
+    """The runs of one seed. ``pace``: claims per second that the rates are made for, so that they bind for a
+    while and do not decide how long it all takes. ``patience``: attempts that runs have beyond what the plan
+    spends."""
 
     seed: int
     claims: int
@@ -94,8 +95,8 @@ class Plan:
         self.limits = {key: chance.randint(1, 5) for key in CONCURRENCY}
 
     def chunks(self, size: int) -> Iterator[list[Blow]]:
-        """The runs in the order of their enqueues, until they need so many claims. Between two chunks a limit may
-        change; within one, each key has one."""
+        """The runs in the order of their enqueues, until they need so many claims. Between two chunks a limit
+        may change; within one, each key has one."""
         chance = random.Random(self.seed)
         planned = 0
         while planned < self.claims:

@@ -1,7 +1,7 @@
 """The tasks that leave a witness: a line when the work begins and one when it ends.
 
-Each process appends to a file of its own. A task that makes its process exit says so before it does; one whose
-process is killed leaves no second line.
+Each process appends to a file of its own. A task that makes its process exit says so before it does; one
+whose process is killed leaves no second line.
 """
 
 import json

@@ -42,10 +42,11 @@ class Verdict:
     def line(self) -> str:
         outcomes = ", ".join(f"{count} {name}" for name, count in sorted(self.outcomes.items()))
         return (
-            f"{self.database} seed {self.seed}: {self.claims} claims of {self.runs} runs in {self.seconds:.1f} s "
-            f"({self.claims / self.seconds:.0f}/s), at most {self.most_per_lock} per lock, "
-            f"{self.limit_changes} limits changed, {self.bound_rates} rates bound; {self.witnessed} witnessed: "
-            f"{outcomes}; {len(self.violations)} violations"
+            f"{self.database} seed {self.seed}: {self.claims} claims of {self.runs} runs "
+            f"in {self.seconds:.1f} s ({self.claims / self.seconds:.0f}/s), "
+            f"at most {self.most_per_lock} per lock, {self.limit_changes} limits changed, "
+            f"{self.bound_rates} rates bound; {self.witnessed} witnessed: {outcomes}; "
+            f"{len(self.violations)} violations"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def _begun(attempt: Attempt) -> int:
 
 
 def _claimed(slack_ns: int) -> Callable[[Attempt], int]:
-    """A key is taken from the claim on, not only while the task works: the longer and the stricter interval."""
+    """A key is taken from the claim on, not only while the task works: the longer, stricter interval."""
     return lambda attempt: min(attempt.claimed + slack_ns, attempt.begin)
 
 

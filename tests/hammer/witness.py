@@ -1,4 +1,4 @@
-"""Reads what tasks have witnessed: one attempt per pair of lines, all times in nanoseconds of CLOCK_MONOTONIC."""
+"""Reads what tasks have witnessed: an attempt per pair of lines, times in nanoseconds of CLOCK_MONOTONIC."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Attempt:
 
 
 def read(witness: Path, deaths: Mapping[int, Iterable[int]]) -> list[Attempt]:
-    """All attempts that left a line in the files ``<witness>.*``. ``deaths``: when processes were seen to be dead,
-    by pid."""
+    """All attempts that left a line in the files ``<witness>.*``. ``deaths``: when processes were seen to be
+    dead, by pid."""
     paths = sorted(witness.parent.glob(f"{witness.name}.*"))
     lines = [json.loads(line) for path in paths for line in path.read_text().splitlines()]
     return list(attempts(lines, deaths))
