@@ -21,7 +21,7 @@ def test_locks_limits_and_rates_hold_while_limits_change_and_tasks_fail(site: Si
 
 
 def test_they_hold_when_workers_are_killed(site: Site) -> None:
-    plan = Plan(seed=20261125, claims=400, pace=150, patience=100)
+    plan = Plan(seed=20261125, claims=400, pace=150, kills=True)
     verdict = judge(hammer(site, plan, force(site, kills=2)))
     assert not verdict.violations, verdict
     assert verdict.claims >= 400

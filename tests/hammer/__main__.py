@@ -35,8 +35,8 @@ def main() -> int:
     force = Force(workers, arguments.slots or 16 // workers, arguments.kills)
     verdicts = []
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
-        # With kills, runs need more attempts than the plan spends.
-        plan = Plan(seed, arguments.claims, arguments.pace, patience=100 if force.kills else 1)
+        pace = arguments.pace or (150 if server else 400)
+        plan = Plan(seed, arguments.claims, pace, kills=force.kills > 0)
         with (
             tempfile.TemporaryDirectory(prefix="hammer-") as folder,
             new_site(server, Path(folder), binary) as site,
@@ -69,9 +69,7 @@ def _arguments() -> argparse.Namespace:
         "--slots", type=int, default=0, help="of each worker; default: 16 shared by the workers"
     )
     parser.add_argument("--kills", type=int, default=0, help="workers to be killed (SIGKILL) and replaced")
-    parser.add_argument(
-        "--pace", type=float, default=250, help="claims per second that the rates are made for"
-    )
+    parser.add_argument("--pace", type=float, default=0, help="claims per second that the rates suit")
     parser.add_argument(
         "--sabotage", action="store_true", help="hide the keys from the workers: must be noticed"
     )

@@ -72,13 +72,13 @@ class Blow:
 @dataclass(slots=True)
 class Plan:
     """The runs of one seed. ``pace``: claims per second that the rates are made for, so that they bind for a
-    while and do not decide how long it all takes. ``patience``: attempts that runs have beyond what the plan
-    spends."""
+    while and do not decide how long it all takes. ``kills``: workers will be killed, so runs have attempts to
+    spare, and some take long enough to be killed."""
 
     seed: int
     claims: int
     pace: float
-    patience: int = 1
+    kills: bool = False
     rates: dict[str, Rate] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
     blows: list[Blow] = field(default_factory=list)
@@ -109,13 +109,19 @@ class Plan:
                 planned += chunk[-1].claims
             yield chunk
 
+    @property
+    def _longest_us(self) -> int:
+        return 200_000 if self.kills else 8000
+
     def _blow(self, chance: random.Random) -> Blow:
         kind = chance.choices(list(SHARES), list(SHARES.values()))[0]
         concurrency = chance.choice(CONCURRENCY) if "c" in kind else None
         # Mostly no longer than a claim takes, so that the claims decide; some long enough to be run into.
-        work_us = chance.choices([0, chance.randint(1, 500), chance.randint(1, 8000)], [3, 4, 1])[0]
+        work_us = chance.choices([0, chance.randint(1, 500), chance.randint(1, self._longest_us)], [3, 4, 1])[
+            0
+        ]
         fate = chance.random()
-        fails, exits, max_attempts = 0, 0, 2 + self.patience
+        fails, exits, max_attempts = 0, 0, 100 if self.kills else 3
         if fate < 0.02:
             fails, max_attempts = 2, 2
         elif fate < 0.07:

@@ -34,7 +34,7 @@ class Verdict:
     most_per_lock: int
     limit_changes: int
     bound_rates: int
-    """Rates that admitted more than 90% of what they may between their first and their last start."""
+    """Rates that have held runs back."""
     outcomes: dict[str, int]
     violations: list[Violation]
 
@@ -154,9 +154,12 @@ def _rates(evidence: Evidence, held: dict[str, list[Attempt]]) -> Iterator[Viola
 
 
 def _is_bound(evidence: Evidence, name: str, attempts: list[Attempt]) -> bool:
+    """Whether some long row of starts took more than 90% of what the rate gives in its time."""
     rate = evidence.plan.rates[name]
-    times = sorted(attempt.claimed_us for attempt in attempts)
-    return len(times) > 1 and len(times) > 0.9 * (rate.burst + rate.per_second * (times[-1] - times[0]) / 1e6)
+    times = sorted(attempt.claimed_us / 1e6 for attempt in attempts)
+    row = 3 * rate.burst + 10
+    spans = (last - first for first, last in zip(times, times[row - 1 :], strict=False))
+    return any(row > 0.9 * (rate.burst + rate.per_second * span) for span in spans)
 
 
 def _endings(evidence: Evidence) -> Iterator[Violation]:
