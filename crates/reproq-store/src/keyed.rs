@@ -166,6 +166,7 @@ pub(crate) struct Waiting {
     pub(crate) id: i64,
     pub(crate) claim_key: i64,
     pub(crate) group: String,
+    pub(crate) line: Option<String>,
     pub(crate) queue_name: String,
     pub(crate) task_path: String,
     pub(crate) lock: Option<String>,
@@ -196,6 +197,7 @@ impl From<Waiting> for Candidate {
         Self {
             id: RunId(row.id),
             claim_key: row.claim_key,
+            line: row.line.unwrap_or_else(|| row.group.clone()),
             group: row.group,
             lock: row.lock,
             concurrency: row.concurrency,
