@@ -7,7 +7,7 @@ DB ?= sqlite
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python build lint fmt wheel bench clean
+.PHONY: help demo test test-rust test-python build lint fmt wheel bench hammer clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ wheel: ## build the wheel with the release binary into dist/
 bench: ## measure drain rate and latency on both databases, pool and process mode
 	$(RUN) cargo build --quiet --release --package reproq
 	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench $(ARGS)
+
+hammer: ## hold locks, limits and rates against real workers; ARGS="--database sqlite --seeds 10 --claims 100000"
+	$(RUN) cargo build --quiet --release --package reproq
+	$(RUN) python tools/postgres.py run -- python -m tests.hammer $(ARGS)
 
 clean: ## remove what was built and fetched here
 	rm -rf target dist .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

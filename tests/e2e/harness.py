@@ -12,10 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 from django.db import connections
+from django.test import override_settings
 
 from reproq_django.models import TaskRun
+from reproq_django.schema import apply_schema
 
 ROOT = Path(__file__).parent.parent.parent
 #: The alias of the test's own database in the test process; the worker's site calls it ``default``.
@@ -85,6 +89,49 @@ class Site:
             yield worker
         finally:
             worker.end()
+
+
+@contextmanager
+def new_site(server: str | None, folder: Path, binary: Path) -> Iterator[Site]:
+    """A site with an empty queue, on a database of its own: of the PostgreSQL server with this URL, else a
+    file in ``folder``. Its workers are stopped at the end."""
+    with _new_database(server, folder) as (database, url):
+        connections.databases[ALIAS] = connections.configure_settings({"default": dict(database)})["default"]
+        with override_settings(REPROQ_DEFAULT_DB_ALIAS=ALIAS):
+            apply_schema(connections[ALIAS])
+            site = Site(database, url, folder, binary)
+            yield site
+            for worker in site.workers:
+                worker.end()
+            forget_connection()
+            del connections[ALIAS]
+            del connections.databases[ALIAS]
+
+
+@contextmanager
+def _new_database(server: str | None, folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """An entry for Django's DATABASES, and the worker's DSN."""
+    if server is None:
+        name = str(folder / "site.sqlite3")
+        options = {"transaction_mode": "IMMEDIATE", "timeout": 20}
+        yield {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": options}, f"sqlite://{name}"
+        return
+    name = f"site_{os.getpid()}_{abs(hash(folder))}"
+    _sql(server, f"CREATE DATABASE {name}")
+    address = urlsplit(server)
+    yield {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": name,
+        "HOST": address.hostname,
+        "PORT": str(address.port),
+        "USER": address.username,
+    }, address._replace(path=f"/{name}").geturl()  # fmt: skip
+    _sql(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _sql(server: str, statement: str) -> None:
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(statement.encode())
 
 
 class Worker:

@@ -1,0 +1,36 @@
+"""A small hammer: the promises about keys, held against what tasks have witnessed. For a large one there is
+`make hammer`."""
+
+from harness import Site
+from tests.hammer.drive import Force, hammer
+from tests.hammer.plan import Plan
+from tests.hammer.verdict import judge
+
+
+def force(site: Site, kills: int = 0) -> Force:
+    return (
+        Force(workers=2, slots=4, kills=kills) if site.is_postgres else Force(workers=1, slots=8, kills=kills)
+    )
+
+
+def test_locks_limits_and_rates_hold_while_limits_change_and_tasks_fail(site: Site) -> None:
+    verdict = judge(hammer(site, Plan(seed=20261124, claims=600, pace=150), force(site)))
+    assert not verdict.violations, verdict
+    assert (verdict.most_per_lock, verdict.limit_changes > 0, verdict.bound_rates > 0) == (1, True, True)
+    assert verdict.outcomes.keys() == {"returned", "raised", "exited"}
+
+
+def test_they_hold_when_workers_are_killed(site: Site) -> None:
+    plan = Plan(seed=20261125, claims=400, pace=150, patience=100)
+    verdict = judge(hammer(site, plan, force(site, kills=2)))
+    assert not verdict.violations, verdict
+    assert verdict.claims >= 400
+
+
+def test_workers_that_do_not_know_the_keys_are_found_out(site: Site) -> None:
+    """The hammer can fail: the same checks, on a database that has forgotten what holds its runs back."""
+    plan = Plan(seed=20261124, claims=300, pace=20)
+    verdict = judge(hammer(site, plan, force(site), sabotage=True))
+    broken = {violation.rule.split(",")[0] for violation in verdict.violations}
+    assert broken == {"lock", "limit", "rate"}, verdict
+    assert verdict.most_per_lock > 1
