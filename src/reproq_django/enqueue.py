@@ -1,16 +1,17 @@
 """The one place that inserts runs: one, or many, in one transaction per database.
 
 A duplicate (see ``status.Dedup``) is no error: the caller gets the run that stands for it. The INSERT takes
-no locks beyond the unique index, so it may sit in a long transaction of the caller's.
+no locks beyond the unique index, so it may sit in a long transaction of the caller's. There a twin of another
+transaction waits for that transaction's end; two transactions that enqueue the same runs one by one and in
+different order can therefore deadlock, as with any unique column. One bulk enqueue has one order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from typing import Any, Final
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from django.utils.dateparse import parse_datetime
 
 from reproq_django.models import TaskRun
 from reproq_django.spec import RunSpec
+from reproq_django.statements import statement
 from reproq_django.status import Dedup, RunStatus
 
 #: Rows, and characters of spec text, in one statement. PostgreSQL takes no message over 1 GiB.
@@ -63,7 +65,9 @@ def insert_runs(alias: str, specs: Sequence[RunSpec]) -> list[Inserted | TaskRun
                 for chunk in chunks:
                     _insert_chunk(alias, insert, specs, chunk, answers)
     except (OperationalError, ProgrammingError) as error:
-        if "task_runs" in str(error):
+        # PostgreSQL's OperationalErrors are others: a deadlock names the table too.
+        missing = isinstance(error, ProgrammingError) or connection.vendor == "sqlite"
+        if missing and "task_runs" in str(error):
             error.add_note(
                 f"The tables of Reproq are missing or old in the database {alias!r}: run `manage.py migrate"
                 + ("`." if alias == "default" else f" --database {alias}`.")
@@ -75,23 +79,49 @@ def insert_runs(alias: str, specs: Sequence[RunSpec]) -> list[Inserted | TaskRun
 def _insert_chunk(
     alias: str, insert: Any, specs: Sequence[RunSpec], chunk: range, answers: list[Inserted | TaskRun | None]
 ) -> None:
+    connection = connections[alias]
+    # Two enqueues that share specs insert them in one order, so neither waits for a row of the other's while
+    # it holds one that the other waits for. Trying again would break the order for what is held until the
+    # caller's transaction ends, unless all of it is let go first.
+    lets_go = connection.vendor == "postgresql" and connection.in_atomic_block and len(chunk) > 1
     waiting = list(chunk)
-    for attempt in range(_TWIN_ATTEMPTS + 1):
-        batch = [specs[index] for index in waiting]
-        if attempt == _TWIN_ATTEMPTS:
-            # Twins come and go faster than they can be looked at: run it, rather than lose it.
-            batch = [replace(spec, dedup=Dedup.NONE) for spec in batch]
-        for position, inserted in insert(alias, batch):
-            answers[waiting[position]] = inserted
-        waiting = [index for index in waiting if answers[index] is None]
+    for attempt in range(1, _TWIN_ATTEMPTS + 1):
+        try:
+            with transaction.atomic(using=alias) if lets_go else nullcontext():
+                _insert_once(alias, insert, specs, waiting, answers)
+                waiting = [index for index in waiting if answers[index] is None]
+                if waiting and lets_go and attempt < _TWIN_ATTEMPTS:
+                    raise _LetGo
+        except _LetGo:
+            waiting = list(chunk)
+            for index in chunk:
+                answers[index] = None
         if not waiting:
             return
-        twins = _twins(alias, [specs[index] for index in waiting])
-        for index in waiting:
+    # Twins come and go faster than they can be looked at: run these, rather than lose them.
+    for position, inserted in insert(alias, [replace(specs[index], dedup=Dedup.NONE) for index in waiting]):
+        answers[waiting[position]] = inserted
+
+
+class _LetGo(Exception):
+    """Rolls back to the savepoint."""
+
+
+def _insert_once(
+    alias: str,
+    insert: Any,
+    specs: Sequence[RunSpec],
+    waiting: list[int],
+    answers: list[Inserted | TaskRun | None],
+) -> None:
+    """Answers those of ``waiting`` that are new, or whose twin is still there."""
+    for position, inserted in insert(alias, [specs[index] for index in waiting]):
+        answers[waiting[position]] = inserted
+    left = [index for index in waiting if answers[index] is None]
+    if left:
+        twins = _twins(alias, [specs[index] for index in left])
+        for index in left:
             answers[index] = twins.get((specs[index].spec_hash, specs[index].dedup))
-        waiting = [index for index in waiting if answers[index] is None]
-        if not waiting:
-            return
 
 
 def _twins(alias: str, specs: list[RunSpec]) -> dict[tuple[str, int], TaskRun]:
@@ -113,14 +143,14 @@ def _insert_postgres(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, In
     columns["run_after"] = [spec.run_after for spec in specs]
     columns["expires_in_seconds"] = [spec.expires_in and spec.expires_in.total_seconds() for spec in specs]
     with connections[alias].cursor() as cursor:
-        cursor.execute(_statement("postgres", "insert_runs"), columns)
+        cursor.execute(statement("postgresql", "insert_runs"), columns)
         rows = cursor.fetchall()
     for position, result_id, enqueued_at, _ in rows:
         yield position - 1, Inserted(result_id, enqueued_at)
 
 
 def _insert_sqlite(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
-    statement = _statement("sqlite", "insert_run")
+    insert = statement("sqlite", "insert_run")
     with connections[alias].cursor() as cursor:
         for position, spec in enumerate(specs):
             row: dict[str, Any] = {name: getattr(spec, name) for name in _COLUMNS}
@@ -130,7 +160,7 @@ def _insert_sqlite(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inse
             )
             row["expires_in"] = spec.expires_in and f"+{spec.expires_in.total_seconds():.6f} seconds"
             row["time_format"] = "%Y-%m-%d %H:%M:%f"
-            cursor.execute(statement, row)
+            cursor.execute(insert, row)
             # All rows, so that the statement is over before the transaction is.
             for result_id, enqueued_at in cursor.fetchall():
                 yield position, Inserted(result_id, _from_sqlite(enqueued_at))
@@ -155,8 +185,3 @@ def _chunks(specs: Sequence[RunSpec]) -> Iterator[range]:
         size += len(spec.spec_json)
     if start < len(specs):
         yield range(start, len(specs))
-
-
-@cache
-def _statement(vendor: str, name: str) -> str:
-    return (files("reproq_django") / "sql" / vendor / "statements" / f"{name}.sql").read_text("utf-8")

@@ -8,11 +8,13 @@
       +-- InvalidSpec                      a stored run whose arguments cannot be decoded
       +-- SchemaError                      the database lacks this version's schema
       +-- RunError                         how a run ended when it was not the task that raised
-            +-- TaskCancelled   TaskDiscarded   TaskReplaced   TaskExpired   TaskTimedOut   WorkerLost
-            +-- ExecutorCrashed   InvalidResult   TaskNotAllowed   InfrastructureError   WorkflowFailed
+            +-- TaskDiscarded   TaskReplaced   TaskExpired   TaskTimedOut   WorkerLost   ExecutorCrashed
+            +-- InvalidResult   TaskNotAllowed   InfrastructureError   WorkflowFailed
+    KeyboardInterrupt
+      +-- TaskCancelled                    raised in a running task whose run was cancelled
 
 Nothing raises a ``RunError`` here: they are the ``exception_class`` of a ``TaskError``, so that code can tell
-the endings of a run apart. ``InvalidSpec`` is both.
+the endings of a run apart. ``InvalidSpec`` is both, and so is ``TaskCancelled``.
 """
 
 from typing import Final
@@ -42,8 +44,15 @@ class InvalidSpec(RunError, ValueError):
     """The stored arguments cannot be decoded. Such a run is not retried."""
 
 
-class TaskCancelled(RunError):
-    """Someone cancelled the run."""
+class TaskCancelled(KeyboardInterrupt):
+    """Someone cancelled the run.
+
+    Raised once in the code of a running task, wherever it is; a coroutine gets ``asyncio.CancelledError``
+    instead. A task may catch it to clean up, within the worker's ``cancel_grace`` (5 s), and should raise it
+    again; one that raises it by itself ends its run as CANCELLED. It is no ``Exception``, so that ``except
+    Exception`` does not swallow it, and it is a ``KeyboardInterrupt`` because that is what libraries clean up
+    after: psycopg cancels its query, ``subprocess`` ends its process.
+    """
 
 
 class TaskDiscarded(RunError):
@@ -87,7 +96,7 @@ class WorkflowFailed(RunError):
 
 
 #: ``kind`` of an entry of ``errors_json`` -> its class. ``app_error`` carries the task's own class instead.
-RUN_ERRORS: Final[dict[str, type[RunError]]] = {
+RUN_ERRORS: Final[dict[str, type[RunError | TaskCancelled]]] = {
     "cancelled": TaskCancelled,
     "discarded": TaskDiscarded,
     "replaced": TaskReplaced,

@@ -57,8 +57,9 @@ def _run_once(options: argparse.Namespace) -> int:
     except BaseException as error:  # noqa: BLE001 - no Django, a broken site, Ctrl-C: the worker gets to read it all
         text = envelope.failed(error)
     streams.flush()
-    # From here on the outcome is settled; a late SIGTERM must not tear the envelope.
+    # From here on the outcome is settled; a late signal must not tear the envelope.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     streams.write_all(private, text.encode("ascii"))
     # The end of the answer, even if threads of the task keep this process: the worker kills it then.
     streams.release_stdout()

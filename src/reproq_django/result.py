@@ -14,14 +14,17 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
+from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.conf import settings
 from django.db import connections
 from django.tasks import task_backends
 from django.tasks.base import TASK_REFRESH_ATTRS, Task, TaskError, TaskResult
+from django.tasks.exceptions import TaskResultDoesNotExist
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from reproq_django.cancellation import Cancellation, cancel_runs
 from reproq_django.db import format_result_id
 from reproq_django.definition import ReproqTask
 from reproq_django.enqueue import Inserted
@@ -72,6 +75,23 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
     async def arefresh(self) -> None:
         """See refresh()."""
         self._take(await task_backends[self.backend].aget_result(self.id))
+
+    def cancel(self) -> Cancellation:
+        """Cancel the run; what became of the wish.
+
+        A run that has not started is CANCELLED at once. A running one is asked to stop: TaskCancelled is
+        raised in its code, and its process is killed if that does not end it within the worker's
+        ``cancel_grace``. In a transaction all of this happens when that commits. ``refresh()`` shows the
+        run's new state. Raises TaskResultDoesNotExist when the run has been pruned.
+        """
+        cancelled = cancel_runs(self.db_alias, [self.result_id])
+        if self.result_id not in cancelled:
+            raise TaskResultDoesNotExist(f"there is no run {self.id}")
+        return cancelled[self.result_id]
+
+    async def acancel(self) -> Cancellation:
+        """See cancel()."""
+        return await sync_to_async(self.cancel)()
 
     def wait(self, timeout: float | None = None, poll_interval: float = 0.5) -> Self:
         """Block until the run has ended and return this result, refreshed.
@@ -228,7 +248,7 @@ def _task_error(entry: Mapping[str, Any]) -> TaskError:
     )
 
 
-def _class_path(error: type[Exception]) -> str:
+def _class_path(error: type[BaseException]) -> str:
     return f"{error.__module__}.{error.__qualname__}"
 
 

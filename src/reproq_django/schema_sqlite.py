@@ -19,6 +19,7 @@ _OLD_INDEX: Final = re.compile(r"idx_task_runs_|task_runs_.*_[0-9a-f]{6,8}(_idx|
 
 def apply(cursor: Any, sql: Mapping[str, str]) -> None:
     """Run the schema files (name -> text, in order) so that they may find any earlier shape."""
+    _drop_views(cursor)
     own_by_table = _set_aside(cursor, sql["10_tables.sql"])
     for name, text in sql.items():
         if name == "40_indexes.sql":
@@ -33,6 +34,14 @@ def apply(cursor: Any, sql: Mapping[str, str]) -> None:
                 _refill(cursor, table)
                 for statement in own:
                     cursor.execute(statement)
+
+
+def _drop_views(cursor: Any) -> None:
+    """Ours are made anew by a later file; meanwhile SQLite renames no table that a view of a missing one
+    reads."""
+    cursor.execute("SELECT name FROM sqlite_master WHERE type = 'view' AND name LIKE 'reproq!_%' ESCAPE '!'")
+    for (name,) in cursor.fetchall():
+        cursor.execute(f"DROP VIEW {name}")
 
 
 def _statements(text: str) -> Iterator[str]:

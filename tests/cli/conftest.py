@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
-from reproq_django import binary
+from reproq_django import __version__, binary
 
 
 def _load(name):
@@ -45,3 +48,17 @@ def project(tmp_path, monkeypatch, settings):
     # The environment that runs the tests may have a reproq of its own.
     monkeypatch.setattr(binary, "script_folders", lambda: [tmp_path / "no-scripts"])
     return folder
+
+
+@pytest.fixture
+def worker(project, fake_worker):
+    """Runs ``manage.py reproq ...`` against a stand-in; returns how it was started."""
+    record = project / "record.json"
+    fake_worker.write(project / ".reproq" / "bin" / "reproq", version=__version__, record=record)
+
+    def run(*arguments):
+        out = StringIO()
+        call_command("reproq", *arguments, stdout=out, stderr=out, no_color=True)
+        return json.loads(record.read_text())
+
+    return run

@@ -16,20 +16,6 @@ from testapp import tasks
 POSTGRES = {"ENGINE": "django.db.backends.postgresql", "NAME": "shop"}
 
 
-@pytest.fixture
-def worker(project, fake_worker):
-    """Runs ``manage.py reproq ...`` against a stand-in; returns how it was started."""
-    record = project / "record.json"
-    fake_worker.write(project / ".reproq" / "bin" / "reproq", version=__version__, record=record)
-
-    def run(*arguments):
-        out = StringIO()
-        call_command("reproq", *arguments, stdout=out, stderr=out, no_color=True)
-        return json.loads(record.read_text())
-
-    return run
-
-
 @pytest.mark.parametrize(
     ("database", "url"),
     [
@@ -144,6 +130,30 @@ def test_queues_of_a_backend_that_allows_all(worker, settings):
     queues = worker("worker")["environment"]["QUEUE_NAMES"].split(",")
     assert queues[0] == "default"
     assert {task.queue_name for task in vars(tasks).values() if isinstance(task, Task)} <= set(queues)
+
+
+def test_patterns_of_queues_reach_the_worker_as_written(worker, monkeypatch):
+    flags = ["--queues", "critical=6,mail-*,!mail-slow", "--queue-order", "weighted"]
+    started = worker("worker", *flags)
+    assert started["arguments"] == ["worker", *flags]
+    assert "QUEUE_NAMES" not in started["environment"]
+    assert worker("worker", "--queues=!slow")["arguments"] == ["worker", "--queues=!slow"]
+    assert worker("worker", "--queue", "mail-?")["arguments"] == ["worker", "--queues", "mail-?"]
+    monkeypatch.setenv("QUEUE_NAMES", "*,!slow")
+    monkeypatch.setenv("REPROQ_QUEUE_ORDER", "strict")
+    found = worker("worker")["environment"]
+    assert (found["QUEUE_NAMES"], found["REPROQ_QUEUE_ORDER"]) == ("*,!slow", "strict")
+
+
+def test_an_order_alone_is_that_of_the_sites_queues(worker):
+    found = worker("worker", "--queue-order", "strict")["environment"]
+    assert found["QUEUE_NAMES"] == "default,mail,reports-eu,reports-us"
+
+
+def test_names_of_the_sites_queues_that_look_like_patterns(worker, settings):
+    queues = ["default", "!odd", "team=a", "a*b", "a?b"]
+    settings.TASKS = {"default": {"BACKEND": "reproq_django.backend.ReproqBackend", "QUEUES": queues}}
+    assert worker("worker")["environment"]["QUEUE_NAMES"] == "default,?odd,a?b,team?a"
 
 
 @pytest.mark.django_db(databases=["default", "postgres"])

@@ -52,7 +52,9 @@ def succeeded_at_once(site: Site) -> None:
 def test_a_stopped_attempt_is_gone_with_all_that_it_has_started(site: Site, mode: str, why: str) -> None:
     lingering = tasks.linger_beyond_timeout if why == "timeout" else tasks.linger
     result = lingering.enqueue(3)
-    with site.worker("--executor-mode", mode, "--heartbeat-seconds", "1") as worker:
+    # Without a grace: test_cancel.py shows what a task does with one.
+    flags = ("--executor-mode", mode, "--heartbeat-seconds", "1", "--cancel-grace", "0")
+    with site.worker(*flags) as worker:
         until(lambda: site.lines("start"), what="the task starts")
         pids = witnessed_pids(site)
         assert len(pids) == 2

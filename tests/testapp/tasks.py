@@ -11,8 +11,11 @@ import sys
 import threading
 import time
 
+from django.db import connection
+
 from reproq_django import task
 from reproq_django.concurrency import limits_concurrency
+from reproq_django.errors import TaskCancelled
 
 
 def witness(line: str) -> None:
@@ -167,6 +170,107 @@ def sleep_and_mark(number, seconds):
     time.sleep(seconds)
     witness(f"end {number}")
     return number
+
+
+@task(max_attempts=3)
+def stoppable(seconds):
+    """Sleep; whatever stops that, clean up."""
+    witness(f"pid {os.getpid()}")
+    witness("start")
+    try:
+        time.sleep(seconds)
+        witness("end")
+    finally:
+        witness("cleaned")
+
+
+@task(max_attempts=3)
+def turn_slow(number, seconds):
+    """A task that takes no time, until it does."""
+    if seconds:
+        stoppable.func(seconds)
+
+
+@task(max_attempts=3)
+def turn_slow_too(number, seconds):
+    """One that nobody has seen before."""
+    turn_slow.func(number, seconds)
+
+
+@task(max_attempts=3)
+async def stoppable_async(seconds):
+    """The same as a coroutine."""
+    witness(f"pid {os.getpid()}")
+    witness("start")
+    try:
+        await asyncio.sleep(seconds)
+        witness("end")
+    finally:
+        witness("cleaned")
+
+
+@task(max_attempts=3)
+def stubborn(seconds):
+    """Take no hint, in the company of another process."""
+    _show_processes(seconds)
+    witness("start")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        try:
+            time.sleep(seconds)
+        except BaseException:  # noqa: BLE001 - that is the point
+            witness("hint")
+
+
+@task
+def stop_early(seconds):
+    """Make a result of what is there when it is told to stop."""
+    witness("start")
+    try:
+        time.sleep(seconds)
+    except TaskCancelled:
+        return "early"
+
+
+@task(max_attempts=3, backoff=0)
+def fail_when_stopped(seconds):
+    """Answer a cancellation with an error that would be tried again."""
+    witness("start")
+    try:
+        time.sleep(seconds)
+    except TaskCancelled:
+        raise ValueError("cannot stop") from None
+
+
+@task(max_attempts=3, backoff=600)
+def fail_and_wait():
+    """Fail, and be tried again much later."""
+    raise ValueError("later")
+
+
+@task(max_attempts=3)
+def sleep_in_the_database(seconds):
+    """PostgreSQL only."""
+    witness("start")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [seconds])
+
+
+@task
+def queries_of(words):
+    """How many queries with these words the server is busy with, this one aside."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE %s",
+            [f"%{words}%"],
+        )
+        return [os.getpid(), cursor.fetchone()[0]]
+
+
+@task
+def process_id():
+    return os.getpid()
 
 
 @task

@@ -205,6 +205,28 @@ def test_twins_that_come_and_go_cannot_lose_a_run(alias, monkeypatch):
     assert answer.result_id != first.result_id
 
 
+@pytest.mark.parametrize("gone", [1, 10, 11])
+def test_a_twin_that_goes_takes_no_other_run_of_the_batch_with_it(alias, monkeypatch, gone):
+    kept, *_ = insert_runs(alias, [spec_of(tasks.noop, "kept"), spec_of(tasks.noop, "gone")])
+    look, looks = enqueue._twins, []
+
+    def misses_one(*arguments):
+        looks.append(1)
+        twins = look(*arguments)
+        wanted = spec_of(tasks.noop, "gone").spec_hash
+        return {key: run for key, run in twins.items() if key[0] != wanted or len(looks) > gone}
+
+    monkeypatch.setattr(enqueue, "_twins", misses_one)
+    batch = [spec_of(tasks.noop, argument) for argument in ("new", "kept", "gone")]
+    new, twin, last = insert_runs(alias, batch)
+    assert isinstance(new, Inserted)
+    assert twin.result_id == kept.result_id
+    assert isinstance(last, Inserted) == (gone >= 10)
+    stored = TaskRun.objects.using(alias).values_list("result_id", "dedup")
+    expected = {new.result_id: 1, kept.result_id: 1, kept.result_id + 1: 1}
+    assert dict(stored) == expected | ({last.result_id: 0} if gone >= 10 else {})
+
+
 @committed
 def test_a_race_of_equal_enqueues_makes_one_run(alias):
     start = threading.Barrier(6)

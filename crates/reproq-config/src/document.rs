@@ -141,9 +141,9 @@ fn list(items: impl Iterator<Item = Node>) -> Content {
             _ => None,
         })
         .collect();
-    texts.map_or(Content::Odd("a list of things other than text"), |texts| {
-        Content::Value(Some(Raw::List(texts)))
-    })
+    let odd =
+        Content::Odd("a list of things other than text (YAML wants quotes around what starts with ! or *)");
+    texts.map_or(odd, |texts| Content::Value(Some(Raw::List(texts))))
 }
 
 fn flatten(text: &str, prefix: &str, section: Vec<(String, Node)>, out: &mut Vec<Entry>) {

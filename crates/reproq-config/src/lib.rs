@@ -18,6 +18,7 @@ mod file;
 mod known;
 mod layers;
 mod options;
+mod queues;
 mod redact;
 mod resolved;
 mod sections;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reproq_model::QueuePlan;
+
 use crate::dsn::Dsn;
 use crate::error::ConfigError;
 use crate::layers::Layers;
@@ -14,8 +16,8 @@ pub struct WorkerConfig {
     pub worker_id: String,
     /// Role label in logs and metrics.
     pub process_role: String,
-    /// Queues to work on, at least one, none twice.
-    pub queues: Vec<String>,
+    /// Queues to work on, and in which order.
+    pub queues: QueuePlan,
     /// Prefixes of the task paths that may run; `*` allows all.
     pub allowed_task_modules: Vec<String>,
     /// Tasks that run at the same time, at least 1.
@@ -42,6 +44,8 @@ pub struct WorkerConfig {
     pub exec_timeout: Duration,
     /// Grace for running tasks when stopping.
     pub shutdown_timeout: Duration,
+    /// How long a cancelled task may take to stop before it is killed.
+    pub cancel_grace: Duration,
     /// Largest payload of a task.
     pub max_payload_bytes: usize,
     /// Standard output kept per attempt.
@@ -118,7 +122,7 @@ impl Layers {
         Ok(WorkerConfig {
             worker_id: self.get("worker.worker_id")?,
             process_role: self.get("worker.process_role")?,
-            queues: self.get("worker.queues")?,
+            queues: self.queues()?,
             allowed_task_modules: self.get("worker.allowed_task_modules")?,
             concurrency: self.get("worker.concurrency")?,
             lease: self.seconds("worker.lease_seconds")?,
@@ -137,6 +141,7 @@ impl Layers {
             executor_module: self.get("worker.executor_module")?,
             exec_timeout: self.get("worker.exec_timeout")?,
             shutdown_timeout: self.get("worker.shutdown_timeout")?,
+            cancel_grace: self.get("worker.cancel_grace")?,
             max_payload_bytes: self.get("worker.max_payload_bytes")?,
             max_stdout_bytes: self.get("worker.max_stdout_bytes")?,
             max_stderr_bytes: self.get("worker.max_stderr_bytes")?,

@@ -28,8 +28,12 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         .flag("worker-id").env("WORKER_ID").when_unset("<hostname>-<pid>"),
     worker("worker.process_role", Kind::Text, "Role label in logs and metrics")
         .flag("process-role").env("REPROQ_PROCESS_ROLE").default("worker"),
-    worker("worker.queues", Kind::List, "Queues to work on, separated by commas")
+    worker("worker.queues", Kind::List,
+        "Queues to work on, separated by commas: names, globs (mail-*), exclusions (!slow), weights (critical=6)")
         .flag("queues").env("QUEUE_NAMES").default("default"),
+    worker("worker.queue_order", Kind::Choice { allowed: &["merged", "strict", "weighted"], refused: &[] },
+        "merged: the best task of all queues first; strict: queues as listed; weighted: drawn by weight")
+        .flag("queue-order").env("REPROQ_QUEUE_ORDER").when_unset("merged, or weighted if a queue has a weight"),
     worker("worker.allowed_task_modules", Kind::List, "Prefixes of the task paths that may run; * allows all")
         .flag("allowed-task-modules").env("ALLOWED_TASK_MODULES").default("myapp.tasks.,tasks."),
     worker("worker.concurrency", int(1, 10_000, "a worker without slots would run nothing"),
@@ -63,6 +67,8 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         .default("1h"),
     worker("worker.shutdown_timeout", duration(Duration::ZERO, ""), "Grace for running tasks when stopping")
         .flag("shutdown-timeout").env("REPROQ_SHUTDOWN_TIMEOUT").default("25s"),
+    worker("worker.cancel_grace", duration(Duration::ZERO, ""), "Grace for a cancelled task that was asked to stop")
+        .flag("cancel-grace").env("REPROQ_CANCEL_GRACE").default("5s"),
     worker("worker.max_payload_bytes", int(1, GIB, NOTHING_FITS), "Largest payload of a task, in bytes")
         .default("16777216"),
     worker("worker.max_stdout_bytes", int(0, GIB, "0 keeps nothing"), "Standard output kept per attempt, in bytes")

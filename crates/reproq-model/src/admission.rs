@@ -122,6 +122,8 @@ pub struct Admission {
     pub admitted: Vec<Admitted>,
     /// Whether every group that could start something has had its turn.
     pub turn_is_over: bool,
+    /// When the first run that only a rate holds back may start, microseconds since 1970.
+    pub again_at: Option<i64>,
 }
 
 /// The groups that have had a run in the present turn. A worker keeps it from claim to claim.
@@ -176,6 +178,7 @@ pub fn admit(
     for line in groups.values() {
         admission.admitted.extend(line.iter().filter_map(|waiting| book.over(waiting)));
     }
+    admission.again_at = book.again_at;
     admission
 }
 
@@ -241,6 +244,7 @@ struct Book<'a> {
     locks: HashSet<&'a str>,
     slots: HashMap<&'a str, HashSet<i32>>,
     charged: HashMap<String, u32>,
+    again_at: Option<i64>,
 }
 
 impl<'a> Book<'a> {
@@ -250,6 +254,7 @@ impl<'a> Book<'a> {
             locks: facts.locks.iter().map(String::as_str).collect(),
             slots: facts.slots.iter().map(|(key, numbers)| (key.as_str(), numbers.clone())).collect(),
             charged: HashMap::new(),
+            again_at: None,
         }
     }
 
@@ -270,11 +275,8 @@ impl<'a> Book<'a> {
             return None;
         }
         let rates = self.facts.rates_of(candidate);
-        let within = |(name, state): &(String, RateState)| {
-            let charged = self.charged.get(name).copied().unwrap_or(0);
-            state.rate.available(state.tat, self.facts.now) > charged
-        };
-        if !rates.iter().all(within) {
+        if let Some(at) = rates.iter().filter_map(|(name, state)| self.full_until(name, state)).max() {
+            self.again_at = Some(self.again_at.map_or(at, |known| known.min(at)));
             return None;
         }
         for (name, _) in rates {
@@ -282,6 +284,14 @@ impl<'a> Book<'a> {
         }
         self.locks.extend(candidate.lock.as_deref());
         Some(Admitted { id: candidate.id, slot_no: self.take_slot(candidate), verdict: Verdict::Start })
+    }
+
+    /// When the rate admits another start, if it does not now.
+    fn full_until(&self, name: &str, state: &RateState) -> Option<i64> {
+        let charged = self.charged.get(name).copied().unwrap_or(0);
+        let tat =
+            if charged > 0 { Some(state.rate.after(state.tat, self.facts.now, charged)) } else { state.tat };
+        (state.rate.available(tat, self.facts.now) == 0).then(|| state.rate.next_at(tat, self.facts.now))
     }
 
     fn is_full(&self, candidate: &Candidate) -> bool {

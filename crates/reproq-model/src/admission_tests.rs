@@ -113,6 +113,16 @@ fn all_rates_are_charged_together_or_none() {
 }
 
 #[test]
+fn a_rate_says_when_it_will_admit_another() {
+    let mut facts = facts();
+    set_rate(&mut facts, "global", 10.0, 2);
+    let runs = [candidate(1, "a"), candidate(2, "b"), candidate(3, "c")];
+    let admission = admit(&runs, &facts, 10, true, &mut Served::new());
+    assert_eq!((admission.admitted.len(), admission.again_at), (2, Some(NOW + 100_000)));
+    assert_eq!(admit(&runs[..1], &facts, 10, true, &mut Served::new()).again_at, None);
+}
+
+#[test]
 fn an_operators_rate_beats_the_runs_own() {
     let own = |id| Candidate {
         rates: vec!["key:u".to_owned()],

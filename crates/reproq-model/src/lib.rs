@@ -13,13 +13,14 @@
 //! | incarnation | one start of a worker; a restart under the same name is another one |
 //! | schedule | a rule that makes runs at given times |
 //!
-//! Reading order: [`status`] (what a run can be), [`outcome`] (how an attempt ends and what follows), [`retry`], [`spec`]; then [`admission`]
-//! (which keyed runs may start) and [`rate`].
+//! Reading order: [`status`] (what a run can be), [`outcome`] (how an attempt ends and what follows), [`retry`], [`spec`];
+//! then [`queues`] (which of them a worker serves), [`admission`] (which keyed runs may start) and [`rate`].
 
 pub mod admission;
 pub mod allow;
 pub mod ids;
 pub mod outcome;
+pub mod queues;
 pub mod rate;
 pub mod retry;
 pub mod spec;
@@ -29,6 +30,7 @@ pub mod wire;
 pub use allow::AllowList;
 pub use ids::{Epoch, Incarnation, RunId};
 pub use outcome::{AttemptEnd, AttemptFacts, Transition, classify};
+pub use queues::{QueueOrder, QueuePlan, QueuePlanError};
 pub use rate::Rate;
 pub use retry::Backoff;
 pub use status::RunStatus;

@@ -16,6 +16,9 @@ pub const CRASH_LIMIT: i32 = 3;
 /// Bytes of `task_runs.last_error`.
 const LAST_ERROR_LIMIT: usize = 1024;
 
+/// What is written about a cancelled run; the statements of the store that cancel say the same.
+const CANCELLED: &str = "the run was cancelled";
+
 /// The end of one attempt.
 #[derive(Debug)]
 pub enum AttemptEnd {
@@ -41,6 +44,8 @@ pub enum AttemptEnd {
     Replaced,
     /// Somebody asked for its cancellation while it ran.
     Cancelled,
+    /// The child answered after its task was asked to stop, because somebody cancelled the run. A success counts as one.
+    Interrupted(Box<Envelope>),
     /// The task's module is not on the worker's list.
     NotAllowed {
         /// The task.
@@ -119,7 +124,13 @@ struct Failure {
 /// Decides what follows. Pure but for the jitter, which `rng` draws.
 pub fn classify(end: AttemptEnd, facts: AttemptFacts<'_>, rng: &mut impl Rng) -> Transition {
     let (failure, metadata) = match end {
-        AttemptEnd::Answered(envelope) if envelope.ok => return succeeded(*envelope),
+        AttemptEnd::Answered(envelope) | AttemptEnd::Interrupted(envelope) if envelope.ok => {
+            return succeeded(*envelope);
+        }
+        AttemptEnd::Interrupted(mut envelope) => {
+            let metadata = envelope.metadata.take();
+            (interrupted(*envelope), metadata)
+        }
         AttemptEnd::Answered(mut envelope) => {
             let metadata = envelope.metadata.take();
             (raised(*envelope), metadata)
@@ -204,6 +215,19 @@ fn raised(envelope: Envelope) -> Failure {
     }
 }
 
+/// However the task takes the interruption, its run is cancelled.
+fn interrupted(envelope: Envelope) -> Failure {
+    let by_us = envelope.kind == Some(FailureKind::Cancelled);
+    let raised = raised(envelope);
+    let message = match &raised.exception_class {
+        Some(class) if !by_us => {
+            format!("{CANCELLED}; asked to stop, its task raised {class}: {}", raised.message)
+        }
+        _ => CANCELLED.to_owned(),
+    };
+    Failure { kind: FailureKind::Cancelled, message, wait: None, ..raised }
+}
+
 /// A wait that a task asks for is kept within what the database can add to a date.
 fn bounded(wait: Duration) -> Duration {
     const YEAR: Duration = Duration::from_hours(365 * 24);
@@ -240,7 +264,7 @@ fn stopped(end: AttemptEnd) -> Failure {
             None,
             None,
         ),
-        AttemptEnd::Cancelled => (FailureKind::Cancelled, "the run was cancelled".to_owned(), None, None),
+        AttemptEnd::Cancelled => (FailureKind::Cancelled, CANCELLED.to_owned(), None, None),
         AttemptEnd::NotAllowed { task_path } => (
             FailureKind::SecurityViolation,
             format!(
@@ -258,7 +282,7 @@ fn stopped(end: AttemptEnd) -> Failure {
             None,
             Some(Duration::ZERO),
         ),
-        AttemptEnd::Answered(_) | AttemptEnd::Released => {
+        AttemptEnd::Answered(_) | AttemptEnd::Interrupted(_) | AttemptEnd::Released => {
             (FailureKind::InfraError, "the attempt ended in a way that has no name".to_owned(), None, None)
         }
     };
@@ -365,6 +389,29 @@ mod tests {
         assert_eq!((transition.status, transition.give_back), (RunStatus::Ready, true));
         assert_eq!(transition.delay, Duration::ZERO);
         assert!(transition.error.is_none());
+    }
+
+    #[test]
+    fn whatever_an_interrupted_task_answers_but_success_is_a_cancellation() {
+        let interrupted = |value: Value| {
+            end(AttemptEnd::Interrupted(serde_json::from_str(&value.to_string()).unwrap()), facts(1, 3))
+        };
+        let heard = interrupted(json!({
+            "ok": false, "kind": "cancelled", "exception_class": "reproq_django.errors.TaskCancelled",
+            "message": "x", "traceback": "t", "metadata": {"step": 2},
+        }));
+        assert_eq!((heard.status, heard.delay), (RunStatus::Cancelled, Duration::ZERO));
+        assert_eq!(heard.last_error.as_deref(), Some("the run was cancelled"));
+        assert_eq!(heard.metadata.unwrap().get(), r#"{"step":2}"#);
+        let entry: Value = serde_json::from_str(&heard.error.unwrap()).unwrap();
+        assert_eq!((&entry["kind"], &entry["traceback"]), (&json!("cancelled"), &json!("t")));
+        let raised = interrupted(
+            json!({"ok": false, "exception_class": "builtins.ValueError", "message": "no", "retry_in": 5}),
+        );
+        assert_eq!(raised.status, RunStatus::Cancelled);
+        assert!(raised.last_error.unwrap().ends_with("raised builtins.ValueError: no"));
+        let done = interrupted(json!({"ok": true, "return": 5}));
+        assert_eq!((done.status, done.return_json.unwrap().get()), (RunStatus::Successful, "5"));
     }
 
     #[test]

@@ -121,7 +121,7 @@ mod tests {
                 let mut count = 0;
                 for (at, granted) in &starts[first..] {
                     count += granted;
-                    let window = (at - starts[first].0) as f64 / 1e6;
+                    let window = f64::from(u32::try_from(at - starts[first].0).unwrap()) / 1e6;
                     prop_assert!(f64::from(count) <= f64::from(burst) + per_second * window + 1e-6);
                 }
             }

@@ -161,7 +161,7 @@ mod tests {
             }
             read += 1;
         }
-        assert_eq!(read, 7);
+        assert_eq!(read, 8);
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl StoreError {
         }
     }
 
+    /// Whether the database has ended one of several statements that waited for each other in a circle.
+    pub(crate) fn is_deadlock(&self) -> bool {
+        matches!(self, Self::Unwilling { source: sqlx::Error::Database(error), .. } if error.code().as_deref() == Some("40P01"))
+    }
+
     /// Whether the connection that met this error may still be used.
     pub(crate) fn spares_connection(&self) -> bool {
         match self {

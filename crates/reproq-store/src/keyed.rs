@@ -4,6 +4,7 @@
 //! looks again, and decides. Both decisions are `reproq_model::admission`.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use reproq_model::RunId;
 use reproq_model::admission::{
@@ -11,6 +12,7 @@ use reproq_model::admission::{
 };
 use reproq_model::rate::Rate;
 
+use crate::rows::micros;
 use crate::{Claim, ClaimedRun};
 
 /// How many combinations of keys one round visits, shared by the queues; the next round goes on behind them.
@@ -20,7 +22,31 @@ pub(crate) const VISITS_PER_GROUP: i32 = 8;
 /// How many runs behind one combination are looked at: more than the usual limit, few enough that a round stays small.
 const RUNS_PER_VISIT: u32 = 16;
 
-/// What a worker remembers of the keyed lane from round to round.
+/// How many groups of queues are remembered: more than a worker lists, so that what is forgotten has long been without runs.
+const GROUPS: usize = 256;
+
+/// What a worker remembers of the keyed lane, for each group of queues that it claims from: groups that take turns in being
+/// asked must not end each other's turns, nor lose each other's places.
+#[derive(Default)]
+pub(crate) struct KeyedLanes(Vec<(Vec<String>, KeyedLane)>);
+
+impl KeyedLanes {
+    /// The lane of these queues. A queue is in one group only, but a group's queues may come and go: one in common is enough.
+    pub(crate) fn of(&mut self, queues: &[String]) -> &mut KeyedLane {
+        let same = self.0.iter().position(|(known, _)| known == queues);
+        let place = same.or_else(|| {
+            self.0.iter().position(|(known, _)| queues.iter().any(|queue| known.contains(queue)))
+        });
+        let lane = place.map(|place| self.0.remove(place).1).unwrap_or_default();
+        if self.0.len() >= GROUPS {
+            self.0.pop();
+        }
+        self.0.insert(0, (queues.to_vec(), lane));
+        &mut self.0[0].1
+    }
+}
+
+/// What a worker remembers of one group's keyed lane from round to round.
 #[derive(Default)]
 pub(crate) struct KeyedLane {
     /// By queue: the combination after which the next round goes on.
@@ -54,6 +80,7 @@ impl Reach {
 pub(crate) struct Plan {
     pub(crate) picks: Vec<Candidate>,
     turn_is_over: bool,
+    again_in: Option<Duration>,
 }
 
 impl KeyedLane {
@@ -81,7 +108,7 @@ impl KeyedLane {
             admit(&reachable, facts, room as usize + spare, self.sees_all(visit), &mut self.served.clone());
         let picked: HashSet<RunId> = admission.admitted.iter().map(|admitted| admitted.id).collect();
         let picks = reachable.into_iter().filter(|candidate| picked.contains(&candidate.id)).collect();
-        Plan { picks, turn_is_over: admission.turn_is_over }
+        Plan { picks, turn_is_over: admission.turn_is_over, again_in: again_in(&admission, facts) }
     }
 
     /// Decides about what could be locked, by facts that are younger than the locks.
@@ -122,6 +149,16 @@ impl Plan {
     pub(crate) const fn turn_is_over(&self) -> bool {
         self.turn_is_over
     }
+
+    pub(crate) const fn again_in(&self) -> Option<Duration> {
+        self.again_in
+    }
+}
+
+/// How long until a rate lets another run start.
+pub(crate) fn again_in(admission: &Admission, facts: &Facts) -> Option<Duration> {
+    // Never nothing at all: a rate that is a microsecond short must not make the worker spin.
+    admission.again_at.map(|at| micros(at - facts.now).max(Duration::from_millis(1)))
 }
 
 /// A candidate's row, before its names are put together.

@@ -7,25 +7,35 @@
 //! state, the claim's epoch and the worker's incarnation; nothing here decides about retries or runs DDL.
 
 mod acceptable;
+mod answers;
 mod error;
 mod keyed;
+mod operator;
+mod operator_rows;
 pub mod postgres;
 mod rows;
 mod runs;
 pub mod schema;
+mod shared;
 pub mod sqlite;
+mod twins;
 
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reproq_model::Incarnation;
+use reproq_model::{Epoch, Incarnation, RunId};
 
+pub use answers::{
+    Control, Explanation, FailedRun, Holder, KeyWord, Moment, PruneField, PruneStep, PruneWhat, RateRow,
+    Replayed, Rescheduled, RetryAnswer, RunFacts, Scope,
+};
 pub use error::StoreError;
+pub use operator::Operator;
 pub use runs::{
-    Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun, QueueDepth,
-    Registration, UnreadableRun, WorkerSeen,
+    Cancelled, Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun, QueueDepth,
+    Registration, UnreadableRun, Wake, WorkerSeen,
 };
 
 /// What a worker does with the queue's database.
@@ -36,13 +46,16 @@ pub trait Store {
     /// Fails unless the schema is the one that this binary was built for.
     async fn check_schema(&self) -> Result<(), StoreError>;
 
-    /// READY -> RUNNING for up to `request.limit` runs, best first. Never waits for another worker's rows.
+    /// READY -> RUNNING for up to `request.limit` runs of `request.queues`, best first. Never waits for another worker's rows.
     async fn claim(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError>;
 
     /// The same for runs with a lock or a concurrency limit, visited key by key.
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError>;
 
-    /// Opens the gate of runs that have become due, and looks ahead: see [`Glance`].
+    /// The queues that hold READY runs which are due, each once: what a worker whose queues are globs may claim from.
+    async fn queue_names(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Opens the gate of runs that have become due, in whichever queue, and looks ahead in `queues`: see [`Glance`].
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError>;
 
     /// RUNNING -> wherever each ending says, in one statement that waits for nobody. Safe to send again when an answer
@@ -66,8 +79,16 @@ pub trait Store {
     /// Says whether enqueues should wake this worker.
     async fn set_wants_wake(&self, worker: &Registration, wants: bool) -> Result<(), StoreError>;
 
-    /// Returns when an enqueue has woken this worker. May return without cause, and may miss one: polling is the backstop.
-    async fn woken(&self) -> Result<(), StoreError>;
+    /// Returns when an enqueue or a cancellation has woken this worker. May return without cause, and may miss one: polling is
+    /// the backstop.
+    async fn woken(&self) -> Result<Wake, StoreError>;
+
+    /// READY, WAITING -> CANCELLED. A RUNNING run is marked, and its worker is told. Waits for an ending that is being written
+    /// and goes by what it leaves. Answers for each run that exists, in the order of their ids.
+    async fn cancel(&self, runs: &[RunId]) -> Result<Vec<Cancelled>, StoreError>;
+
+    /// What this incarnation runs and somebody wants cancelled.
+    async fn cancellations(&self, worker: &Registration) -> Result<Vec<(RunId, Epoch)>, StoreError>;
 
     /// Sets the seconds of waiting that weigh as much as one point of priority, and puts READY runs in the new order.
     async fn set_priority_aging(&self, seconds: f64) -> Result<(), StoreError>;
@@ -99,6 +120,14 @@ pub enum Address<'a> {
 
 /// Opens the store at `address`; fails if nobody answers there.
 pub async fn connect(address: Address<'_>) -> Result<Rc<dyn Store>, StoreError> {
+    Ok(match address {
+        Address::Postgres(url) => Rc::new(postgres::PostgresStore::connect(url).await?),
+        Address::Sqlite(path) => Rc::new(sqlite::SqliteStore::connect(path).await?),
+    })
+}
+
+/// Opens the store at `address` for an operator; fails if nobody answers there.
+pub async fn connect_operator(address: Address<'_>) -> Result<Rc<dyn Operator>, StoreError> {
     Ok(match address {
         Address::Postgres(url) => Rc::new(postgres::PostgresStore::connect(url).await?),
         Address::Sqlite(path) => Rc::new(sqlite::SqliteStore::connect(path).await?),

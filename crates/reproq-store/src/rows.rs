@@ -3,9 +3,16 @@
 
 use std::time::Duration;
 
+use reproq_model::RunStatus;
+
 /// A span that the database counts in microseconds; one in the past is none.
 pub(crate) fn micros(count: i64) -> Duration {
     Duration::from_micros(u64::try_from(count).unwrap_or_default())
+}
+
+/// The state that a column names.
+pub(crate) fn status(text: &str) -> Result<RunStatus, sqlx::Error> {
+    text.parse().map_err(|error: reproq_model::status::UnknownStatus| sqlx::Error::Decode(Box::new(error)))
 }
 
 /// Reads all rows of `$statement` with `$read`, a closure that may use `?`.
@@ -43,14 +50,21 @@ macro_rules! expired_run {
     };
 }
 
+macro_rules! cancelled {
+    ($row:expr) => {
+        crate::Cancelled {
+            id: reproq_model::RunId($row.try_get("result_id")?),
+            before: crate::rows::status(&$row.try_get::<String, _>("before")?)?,
+            after: crate::rows::status(&$row.try_get::<String, _>("after")?)?,
+        }
+    };
+}
+
 macro_rules! queue_depth {
     ($row:expr) => {
         crate::QueueDepth {
             queue_name: $row.try_get("queue_name")?,
-            status: $row
-                .try_get::<String, _>("status")?
-                .parse()
-                .map_err(|error: reproq_model::status::UnknownStatus| sqlx::Error::Decode(Box::new(error)))?,
+            status: crate::rows::status(&$row.try_get::<String, _>("status")?)?,
             count: $row.try_get("runs")?,
             scheduled: $row.try_get("scheduled")?,
             oldest_age: $row.try_get::<Option<i64>, _>("oldest_us")?.map(crate::rows::micros),
@@ -167,5 +181,6 @@ macro_rules! rate_row {
 }
 
 pub(crate) use {
-    claim, claimed_run, expired_run, fact, owned_run, queue_depth, rate_row, read_all, waiting, worker_seen,
+    cancelled, claim, claimed_run, expired_run, fact, owned_run, queue_depth, rate_row, read_all, waiting,
+    worker_seen,
 };

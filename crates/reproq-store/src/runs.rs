@@ -18,7 +18,7 @@ pub struct Registration {
     pub pid: u32,
     /// Its slots.
     pub concurrency: u32,
-    /// The queues that it serves.
+    /// The queues that it serves, as patterns: see `reproq_model::queues::serves`.
     pub queues: Vec<String>,
     /// The binary's version.
     pub version: &'static str,
@@ -29,6 +29,8 @@ pub struct Registration {
 pub struct ClaimRequest<'a> {
     /// The claimer.
     pub worker: &'a Registration,
+    /// Names of the queues to claim from.
+    pub queues: &'a [String],
     /// At most so many runs.
     pub limit: u32,
     /// How long the claim holds without a heartbeat.
@@ -83,6 +85,8 @@ pub struct Claim {
     pub unreadable: Vec<UnreadableRun>,
     /// Whether keys are left that this round has not visited.
     pub more: bool,
+    /// How long until a rate lets the next run start, if one waits only for that.
+    pub again_in: Option<Duration>,
 }
 
 /// A claimed run with a column that makes no sense, as another program may have written it.
@@ -131,6 +135,28 @@ pub struct OwnedRun {
     pub lease_left: Duration,
 }
 
+/// A run that somebody wanted cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cancelled {
+    /// The run.
+    pub id: RunId,
+    /// What it was.
+    pub before: RunStatus,
+    /// What it is: CANCELLED; RUNNING, when its worker has been asked to stop it; or how it had ended before.
+    pub after: RunStatus,
+}
+
+/// What a worker is woken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// There may be runs to claim.
+    Work,
+    /// Somebody wants a running run cancelled.
+    Cancel,
+    /// The database cannot tell.
+    Either,
+}
+
 /// A run whose worker has gone silent.
 #[derive(Debug, Clone)]
 pub struct ExpiredRun {
@@ -155,7 +181,7 @@ pub struct Glance {
     pub promoted: u64,
     /// Until the next one becomes due.
     pub next_due: Option<Duration>,
-    /// Whether runs with a key wait in the worker's queues.
+    /// Whether runs with a key wait in the queues that were asked about.
     pub keyed_waiting: bool,
 }
 
@@ -183,7 +209,7 @@ pub struct WorkerSeen {
     pub hostname: String,
     /// Its slots.
     pub concurrency: i32,
-    /// Its queues, as JSON text.
+    /// Its queues, as JSON text: a list of patterns, see `reproq_model::queues::serves`.
     pub queues: String,
     /// Its version.
     pub version: String,

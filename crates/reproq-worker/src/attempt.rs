@@ -4,18 +4,16 @@
 //! run is somebody else's by then.
 
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use reproq_model::{AttemptEnd, AttemptFacts, classify};
 use reproq_store::{ClaimedRun, Ending, UnreadableRun};
-use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::executor::{Answer, Seat};
 use crate::finisher::Endings;
-use crate::held::{Held, Stop};
+use crate::held::{Held, Orders, Stop};
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::shutdown::{Shutdown, Urgency};
@@ -24,6 +22,9 @@ use crate::telemetry;
 
 /// How long a slot waits after it could not get an executor.
 const NO_EXECUTOR_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a cancelled task is asked to stop.
+const INTERRUPT_AGAIN: Duration = Duration::from_millis(250);
 
 /// What attempts share.
 pub(crate) struct Attempts {
@@ -74,15 +75,15 @@ impl Attempts {
         }
         let mut first = true;
         while let Some(run) = line.pop_front() {
-            let mut stop = pin!(told(self.held.start(run.id, run.epoch)));
-            let process = if first && let Err(process) = self.prepare(seat, &run, stop.as_mut()).await {
+            let orders = self.held.start(run.id, run.epoch);
+            let process = if first && let Err(process) = self.prepare(seat, &run, &orders).await {
                 process
             } else {
                 if first {
                     seat.send(std::iter::once(&run).chain(&line));
                     first = false;
                 }
-                self.attend(seat, &run, stop).await
+                self.attend(seat, &run, &orders).await
             };
             if process == Process::Stays {
                 continue;
@@ -95,16 +96,11 @@ impl Attempts {
     }
 
     /// Gets hold of a process. Without one, ends the run, which has not begun: that is not its fault.
-    async fn prepare(
-        &self,
-        seat: &mut Seat,
-        run: &ClaimedRun,
-        stop: Pin<&mut impl Future<Output = Stop>>,
-    ) -> Result<(), Process> {
+    async fn prepare(&self, seat: &mut Seat, run: &ClaimedRun, orders: &Orders) -> Result<(), Process> {
         let (end, process) = tokio::select! {
             biased;
             () = self.shutdown.reaches(Urgency::Hurry) => (Some(AttemptEnd::Released), Process::Gone),
-            why = stop => match why {
+            why = orders.stop() => match why {
                 Stop::Cancelled => (Some(AttemptEnd::Cancelled), Process::Gone),
                 Stop::Lost => (None, Process::Gone),
             },
@@ -125,18 +121,13 @@ impl Attempts {
     }
 
     /// Sees one run through.
-    async fn attend(
-        &self,
-        seat: &mut Seat,
-        run: &ClaimedRun,
-        stop: Pin<&mut impl Future<Output = Stop>>,
-    ) -> Process {
+    async fn attend(&self, seat: &mut Seat, run: &ClaimedRun, orders: &Orders) -> Process {
         let began = Instant::now();
         let limit = self.limit(run);
         let event = tokio::select! {
             biased;
             answer = seat.answer(run) => Event::Answer(answer),
-            why = stop => Event::Stop(why),
+            why = orders.stop() => Event::Stop(why),
             () = sleep(limit) => Event::TimeUp,
             () = self.shutdown.reaches(Urgency::Hurry) => Event::Shutdown,
         };
@@ -159,7 +150,10 @@ impl Attempts {
                 (Some(AttemptEnd::Released), Process::Wanting)
             }
             Event::TimeUp => (Some(AttemptEnd::TimedOut { limit }), Process::Gone),
-            Event::Stop(Stop::Cancelled) => (Some(AttemptEnd::Cancelled), Process::Gone),
+            Event::Stop(Stop::Cancelled) => {
+                let grace = self.settings.cancel_grace.min(limit.saturating_sub(began.elapsed()));
+                self.interrupt(seat, run, orders, grace).await
+            }
             Event::Shutdown => (Some(AttemptEnd::Released), Process::Gone),
             Event::Stop(Stop::Lost) => (None, Process::Gone),
         };
@@ -181,6 +175,35 @@ impl Attempts {
         process
     }
 
+    /// Asks a cancelled run's task to stop, and kills it after `grace`. What the task says first counts: a success is one.
+    async fn interrupt(
+        &self,
+        seat: &mut Seat,
+        run: &ClaimedRun,
+        orders: &Orders,
+        grace: Duration,
+    ) -> (Option<AttemptEnd>, Process) {
+        let until = Instant::now() + grace;
+        // Said again and again: a task that has not quite begun does not hear the first time, and nobody hears it twice.
+        while Instant::now() < until && seat.interrupt() {
+            let pause = INTERRUPT_AGAIN.min(until.saturating_duration_since(Instant::now()));
+            tokio::select! {
+                biased;
+                answer = seat.answer(run) => return match answer {
+                    Answer::Envelope(envelope) => (Some(AttemptEnd::Interrupted(envelope)), Process::Stays),
+                    Answer::Unfit { .. } => (Some(AttemptEnd::Cancelled), Process::Stays),
+                    Answer::Died { .. } | Answer::NotBegun { .. } => {
+                        (Some(AttemptEnd::Cancelled), Process::Gone)
+                    }
+                },
+                () = orders.lost() => return (None, Process::Gone),
+                () = self.shutdown.reaches(Urgency::Hurry) => break,
+                () = sleep(pause) => {}
+            }
+        }
+        (Some(AttemptEnd::Cancelled), Process::Gone)
+    }
+
     /// A pause after a process could not be had, unless the worker is asked to stop.
     async fn breathe(&self) {
         tokio::select! {
@@ -193,6 +216,9 @@ impl Attempts {
     fn authorise(&self, run: &ClaimedRun) -> Result<(), Option<AttemptEnd>> {
         if !self.held.trusts(run.id, run.epoch) {
             return Err(None);
+        }
+        if self.held.is_cancelled(run.id, run.epoch) {
+            return Err(Some(AttemptEnd::Cancelled));
         }
         if !self.settings.allow.allows(&run.task_path) {
             return Err(Some(AttemptEnd::NotAllowed { task_path: run.task_path.clone() }));
@@ -269,13 +295,5 @@ impl Attempts {
         telemetry::lease_lost(run);
         self.held.let_go(run.id, run.epoch);
         self.slots.ended();
-    }
-}
-
-async fn told(stop: oneshot::Receiver<Stop>) -> Stop {
-    match stop.await {
-        Ok(why) => why,
-        // Nobody is left who could tell.
-        Err(_) => std::future::pending().await,
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::attempt::Attempts;
 use crate::lifecycle::trust;
+use crate::queues::Selection;
 use crate::shutdown::Urgency;
 use crate::telemetry;
 
@@ -45,9 +46,12 @@ enum Lane {
 
 /// What the dispatcher remembers between rounds.
 struct Rhythm {
+    queues: Selection,
     poll: Duration,
     look_at: Instant,
     next_due: Option<Instant>,
+    /// When a rate lets the next run start.
+    next_rated: Option<Instant>,
     keyed_first: bool,
     keys_left: bool,
     busy_since: Option<Instant>,
@@ -59,9 +63,11 @@ impl Dispatcher {
     pub(crate) async fn run(&self) {
         let settings = &self.attempts.settings;
         let mut rhythm = Rhythm {
+            queues: Selection::new(settings.queues.clone()),
             poll: settings.poll_min,
             look_at: Instant::now(),
             next_due: None,
+            next_rated: None,
             keyed_first: false,
             keys_left: false,
             busy_since: None,
@@ -92,7 +98,7 @@ impl Dispatcher {
             return Ok(());
         }
         let claimed = self.claim(room, rhythm).await?;
-        if Instant::now() >= rhythm.look_at && self.glance(rhythm).await? {
+        if Instant::now() >= rhythm.look_at && self.glance(claimed, rhythm).await? {
             return Ok(());
         }
         if claimed > 0 {
@@ -111,39 +117,60 @@ impl Dispatcher {
         rhythm.wants_wake = true;
         rhythm.busy_since = None;
         rhythm.look_at = Instant::now();
+        rhythm.queues.doubt();
         Ok(())
     }
 
     /// Looks at what waits. Returns whether that is news: then it is worth another claim at once.
-    async fn glance(&self, rhythm: &mut Rhythm) -> Result<bool, StoreError> {
-        let glance = self.store.promote_due(&self.registration.queues).await?;
+    async fn glance(&self, claimed: u32, rhythm: &mut Rhythm) -> Result<bool, StoreError> {
+        let mut another_queue = false;
+        if rhythm.queues.should_ask(Instant::now(), claimed == 0) {
+            let existing = self.store.queue_names().await?;
+            another_queue = rhythm.queues.learn(&existing, Instant::now());
+        }
+        let glance = self.store.promote_due(rhythm.queues.queues()).await?;
         let now = Instant::now();
         let known = self.keyed_waiting.replace(glance.keyed_waiting);
         rhythm.look_at = now + GLANCE;
         rhythm.next_due = glance.next_due.map(|wait| now + wait);
-        Ok(glance.promoted > 0 || (glance.keyed_waiting && !known))
+        if glance.promoted > 0 && rhythm.queues.doubt() {
+            // They are of any queue, perhaps of one that nobody has named yet.
+            rhythm.look_at = now;
+        }
+        Ok(another_queue || glance.promoted > 0 || (glance.keyed_waiting && !known))
     }
 
-    /// Returns how many runs came. While both lanes have runs, they take turns in being first.
+    /// Goes through the groups of queues while there is room. Returns how many runs came. While both lanes have runs, they
+    /// take turns in being first.
     async fn claim(&self, room: u32, rhythm: &mut Rhythm) -> Result<u32, StoreError> {
         rhythm.keys_left = false;
-        if !self.keyed_waiting.get() {
-            return self.claim_from(Lane::Plain, room, rhythm).await;
-        }
-        let lanes = if rhythm.keyed_first { [Lane::Keyed, Lane::Plain] } else { [Lane::Plain, Lane::Keyed] };
-        rhythm.keyed_first = !rhythm.keyed_first;
+        rhythm.next_rated = None;
+        let lanes: &[Lane] = match (self.keyed_waiting.get(), rhythm.keyed_first) {
+            (false, _) => &[Lane::Plain],
+            (true, false) => &[Lane::Plain, Lane::Keyed],
+            (true, true) => &[Lane::Keyed, Lane::Plain],
+        };
+        rhythm.keyed_first ^= self.keyed_waiting.get();
         let mut count = 0;
-        for lane in lanes {
-            if count < room {
-                count += self.claim_from(lane, room - count, rhythm).await?;
+        for queues in rhythm.queues.rounds() {
+            for lane in lanes {
+                if count < room {
+                    count += self.claim_from(*lane, &queues, room - count, rhythm).await?;
+                }
             }
         }
         Ok(count)
     }
 
-    async fn claim_from(&self, lane: Lane, limit: u32, rhythm: &mut Rhythm) -> Result<u32, StoreError> {
+    async fn claim_from(
+        &self,
+        lane: Lane,
+        queues: &[String],
+        limit: u32,
+        rhythm: &mut Rhythm,
+    ) -> Result<u32, StoreError> {
         let lease = self.attempts.settings.lease;
-        let request = ClaimRequest { worker: &self.registration, limit, lease };
+        let request = ClaimRequest { worker: &self.registration, queues, limit, lease };
         let trusted_until = Instant::now() + trust(lease);
         let claiming = self.attempts.held.claiming();
         let claim = match lane {
@@ -151,6 +178,8 @@ impl Dispatcher {
             Lane::Keyed => self.store.claim_keyed(&request).await?,
         };
         rhythm.keys_left |= claim.more;
+        let next_rated = claim.again_in.map(|wait| Instant::now() + wait);
+        rhythm.next_rated = [rhythm.next_rated, next_rated].into_iter().flatten().min();
         let count = self.take_in(claim, trusted_until);
         drop(claiming);
         Ok(count)
@@ -188,10 +217,14 @@ impl Dispatcher {
     async fn idle(&self, rhythm: &mut Rhythm) {
         let settings = &self.attempts.settings;
         rhythm.busy_since = None;
-        let due = rhythm.next_due.map(|due| due.saturating_duration_since(Instant::now()));
+        let soonest = [rhythm.next_due, rhythm.next_rated].into_iter().flatten().min();
+        let due = soonest.map(|at| at.saturating_duration_since(Instant::now()));
         let wait = due.unwrap_or(rhythm.poll).min(rhythm.poll);
         tokio::select! {
-            () = self.wake.notified() => rhythm.poll = settings.poll_min,
+            () = self.wake.notified() => {
+                rhythm.poll = settings.poll_min;
+                rhythm.queues.doubt();
+            }
             () = self.pause(wait) => rhythm.poll = (rhythm.poll * 2).min(settings.poll_max),
         }
         rhythm.look_at = Instant::now();

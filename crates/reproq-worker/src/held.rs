@@ -7,15 +7,58 @@ use std::time::{Duration, Instant};
 
 use reproq_model::{Epoch, RunId};
 use reproq_store::OwnedRun;
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
 
-/// Why an attempt must stop before it ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why an attempt must stop before it ends. A later one overrides an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stop {
     /// Somebody cancelled the run.
     Cancelled,
     /// The lease is lost, or can no longer be proven: nothing may be written.
     Lost,
+}
+
+/// What an attempt is told to do. It outlasts the telling: an attempt that starts later hears it too.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    stop: Cell<Option<Stop>>,
+    given: Notify,
+}
+
+impl Orders {
+    /// Returns why the attempt must stop, as soon as it must. One waits at a time.
+    pub(crate) async fn stop(&self) -> Stop {
+        self.at_least(Stop::Cancelled).await
+    }
+
+    /// Returns when nothing may be written any more.
+    pub(crate) async fn lost(&self) {
+        self.at_least(Stop::Lost).await;
+    }
+
+    /// Whether the run is to be cancelled.
+    pub(crate) fn cancelled(&self) -> bool {
+        self.stop.get() == Some(Stop::Cancelled)
+    }
+
+    async fn at_least(&self, least: Stop) -> Stop {
+        loop {
+            match self.stop.get() {
+                Some(stop) if stop >= least => return stop,
+                _ => self.given.notified().await,
+            }
+        }
+    }
+
+    /// Whether that is news.
+    fn give(&self, stop: Stop) -> bool {
+        let news = self.stop.get() < Some(stop);
+        if news {
+            self.stop.set(Some(stop));
+            self.given.notify_one();
+        }
+        news
+    }
 }
 
 struct Entry {
@@ -24,7 +67,9 @@ struct Entry {
     since: Instant,
     /// From then on another worker may own the run.
     trusted_until: Instant,
-    stop: Option<oneshot::Sender<Stop>>,
+    /// Whether an attempt listens. Before it does, only a cancellation is kept for it: it looks at its lease itself.
+    started: bool,
+    orders: Rc<Orders>,
 }
 
 /// The runs in this worker's hands. Single-threaded; each method is one step.
@@ -54,18 +99,42 @@ impl Held {
     }
 
     pub(crate) fn claimed(&self, id: RunId, epoch: Epoch, trusted_until: Instant) {
-        self.entries
-            .borrow_mut()
-            .insert(id, Entry { epoch, since: Instant::now(), trusted_until, stop: None });
+        let entry =
+            Entry { epoch, since: Instant::now(), trusted_until, started: false, orders: Rc::default() };
+        self.entries.borrow_mut().insert(id, entry);
     }
 
-    /// The attempt starts: returns how it will be told to stop.
-    pub(crate) fn start(&self, id: RunId, epoch: Epoch) -> oneshot::Receiver<Stop> {
-        let (sender, receiver) = oneshot::channel();
-        if let Some(entry) = self.entries.borrow_mut().get_mut(&id).filter(|entry| entry.epoch == epoch) {
-            entry.stop = Some(sender);
+    /// The attempt starts: returns what it is told from then on, and what it was told before.
+    pub(crate) fn start(&self, id: RunId, epoch: Epoch) -> Rc<Orders> {
+        match self.entries.borrow_mut().get_mut(&id).filter(|entry| entry.epoch == epoch) {
+            Some(entry) => {
+                entry.started = true;
+                Rc::clone(&entry.orders)
+            }
+            // Nobody is left who could tell.
+            None => Rc::default(),
         }
-        receiver
+    }
+
+    /// Whether the run is to be cancelled, though its attempt has not started.
+    pub(crate) fn is_cancelled(&self, id: RunId, epoch: Epoch) -> bool {
+        let entries = self.entries.borrow();
+        entries.get(&id).is_some_and(|entry| entry.epoch == epoch && entry.orders.cancelled())
+    }
+
+    /// Takes in what somebody wants cancelled. An attempt that has not started hears it when it does.
+    pub(crate) fn cancel(&self, runs: &[(RunId, Epoch)]) {
+        let entries = self.entries.borrow();
+        for (id, epoch) in runs {
+            if let Some(entry) = entries.get(id).filter(|entry| entry.epoch == *epoch) {
+                entry.orders.give(Stop::Cancelled);
+            }
+        }
+    }
+
+    /// Whether nothing is in this worker's hands.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.borrow().is_empty()
     }
 
     /// The run's end is in the database, or does not matter any more.
@@ -95,11 +164,11 @@ impl Held {
                     let certain = asked_at + run.lease_left.saturating_sub(margin);
                     entry.trusted_until = entry.trusted_until.max(certain);
                     if run.cancel_requested {
-                        tell(entry, Stop::Cancelled);
+                        entry.orders.give(Stop::Cancelled);
                     }
                 }
                 // Known before the heartbeat was sent, and not in its answer: taken away.
-                None if entry.since < asked_at => tell(entry, Stop::Lost),
+                None if entry.since < asked_at && entry.started => drop(entry.orders.give(Stop::Lost)),
                 None => {}
             }
         }
@@ -121,17 +190,9 @@ impl Held {
     /// Tells every attempt whose lease can no longer be proven to stop. Returns how many there were.
     pub(crate) fn stop_untrusted(&self) -> usize {
         let now = Instant::now();
-        let mut entries = self.entries.borrow_mut();
-        let untrusted =
-            entries.values_mut().filter(|entry| entry.trusted_until <= now && entry.stop.is_some());
-        untrusted.map(|entry| tell(entry, Stop::Lost)).count()
-    }
-}
-
-fn tell(entry: &mut Entry, why: Stop) {
-    if let Some(stop) = entry.stop.take() {
-        // An attempt that has just ended no longer listens.
-        let _ = stop.send(why);
+        let entries = self.entries.borrow();
+        let untrusted = entries.values().filter(|entry| entry.trusted_until <= now && entry.started);
+        untrusted.filter(|entry| entry.orders.give(Stop::Lost)).count()
     }
 }
 
@@ -152,10 +213,9 @@ mod tests {
         let start = Instant::now();
         held.claimed(RunId(1), Epoch(1), start + TRUST);
         held.claimed(RunId(2), Epoch(1), start + TRUST);
-        let (mut kept, mut lost) = (held.start(RunId(1), Epoch(1)), held.start(RunId(2), Epoch(1)));
+        let (kept, lost) = (held.start(RunId(1), Epoch(1)), held.start(RunId(2), Epoch(1)));
         held.confirm(&[owned(1, 1)], start + Duration::from_secs(5), MARGIN);
-        assert_eq!(lost.try_recv(), Ok(Stop::Lost));
-        assert!(kept.try_recv().is_err());
+        assert_eq!((lost.stop.get(), kept.stop.get()), (Some(Stop::Lost), None));
     }
 
     #[test]
@@ -163,9 +223,9 @@ mod tests {
         let held = Held::default();
         let asked_at = Instant::now();
         held.claimed(RunId(1), Epoch(1), asked_at + TRUST);
-        let mut stop = held.start(RunId(1), Epoch(1));
+        let orders = held.start(RunId(1), Epoch(1));
         held.confirm(&[], asked_at, MARGIN);
-        assert!(stop.try_recv().is_err());
+        assert_eq!(orders.stop.get(), None);
     }
 
     #[test]
@@ -173,9 +233,9 @@ mod tests {
         let held = Held::default();
         let start = Instant::now();
         held.claimed(RunId(1), Epoch(1), start + TRUST);
-        let mut stop = held.start(RunId(1), Epoch(1));
+        let orders = held.start(RunId(1), Epoch(1));
         held.confirm(&[owned(1, 2)], start + Duration::from_secs(5), MARGIN);
-        assert_eq!(stop.try_recv(), Ok(Stop::Lost));
+        assert_eq!(orders.stop.get(), Some(Stop::Lost));
     }
 
     #[test]
@@ -190,10 +250,10 @@ mod tests {
     fn what_cannot_be_proven_is_stopped() {
         let held = Held::default();
         held.claimed(RunId(1), Epoch(1), Instant::now());
-        let mut stop = held.start(RunId(1), Epoch(1));
+        let orders = held.start(RunId(1), Epoch(1));
         assert!(!held.trusts(RunId(1), Epoch(1)));
         assert_eq!(held.stop_untrusted(), 1);
-        assert_eq!(stop.try_recv(), Ok(Stop::Lost));
+        assert_eq!(orders.stop.get(), Some(Stop::Lost));
     }
 
     #[test]
@@ -216,5 +276,40 @@ mod tests {
         assert!(!held.trusts(RunId(1), Epoch(1)));
         held.confirm(&[owned(1, 1)], now, MARGIN);
         assert!(held.trusts(RunId(1), Epoch(1)));
+    }
+
+    #[test]
+    fn a_cancellation_before_the_start_is_heard_at_the_start() {
+        let held = Held::default();
+        held.claimed(RunId(1), Epoch(2), Instant::now() + TRUST);
+        held.cancel(&[(RunId(1), Epoch(1)), (RunId(7), Epoch(1))]);
+        assert!(!held.is_cancelled(RunId(1), Epoch(2)), "that was another claim");
+        held.cancel(&[(RunId(1), Epoch(2))]);
+        assert!(held.is_cancelled(RunId(1), Epoch(2)));
+        assert_eq!(held.start(RunId(1), Epoch(2)).stop.get(), Some(Stop::Cancelled));
+    }
+
+    #[tokio::test]
+    async fn a_lease_can_be_lost_after_a_cancellation() {
+        let held = Held::default();
+        held.claimed(RunId(1), Epoch(1), Instant::now());
+        let orders = held.start(RunId(1), Epoch(1));
+        held.cancel(&[(RunId(1), Epoch(1))]);
+        assert_eq!(orders.stop().await, Stop::Cancelled);
+        assert_eq!(held.stop_untrusted(), 1);
+        orders.lost().await;
+        held.cancel(&[(RunId(1), Epoch(1))]);
+        assert_eq!(orders.stop().await, Stop::Lost, "nothing takes that back");
+        assert_eq!(held.stop_untrusted(), 0, "it was told");
+    }
+
+    #[test]
+    fn a_lease_that_lapsed_before_the_start_is_not_held_against_it() {
+        let held = Held::default();
+        let now = Instant::now();
+        held.claimed(RunId(1), Epoch(1), now);
+        assert_eq!(held.stop_untrusted(), 0);
+        held.confirm(&[owned(1, 1)], now, MARGIN);
+        assert_eq!(held.start(RunId(1), Epoch(1)).stop.get(), None);
     }
 }

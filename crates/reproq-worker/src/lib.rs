@@ -6,7 +6,7 @@
 //! wake ─> dispatcher ── claim ──> slots ──> attempt ──> executor (a child's process)
 //!                                             │
 //!                                             └─ classify ─> finisher ── one statement per batch ──> store
-//! lifecycle: heartbeat (renew, notice loss and cancellation), reclaim (runs of workers that went silent)
+//! lifecycle: heartbeat (renew, notice loss), cancel (notice cancellation), reclaim (runs of workers that went silent)
 //! ```
 //!
 //! [`worker`] starts and stops all of it in order; [`dispatcher`] talks to the store and never to a process; [`attempt`]
@@ -19,6 +19,7 @@ mod finisher;
 mod held;
 mod lifecycle;
 mod pace;
+mod queues;
 mod settings;
 mod shutdown;
 mod slots;
@@ -27,6 +28,7 @@ mod wake;
 mod worker;
 
 pub use executor::{ExecutorError, Mode};
+pub use lifecycle::reclaimed_ending;
 pub use settings::{ExecutorSettings, Settings};
 pub use shutdown::Signals;
 pub use worker::{Ended, WorkerError, run};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reproq_model::AllowList;
+use reproq_model::{AllowList, QueuePlan};
 
 use crate::executor::Mode;
 
@@ -16,8 +16,8 @@ pub struct Settings {
     pub process_role: String,
     /// The machine.
     pub hostname: String,
-    /// Queues to serve.
-    pub queues: Vec<String>,
+    /// Queues to serve, and in which order.
+    pub queues: QueuePlan,
     /// Slots: attempts at the same time.
     pub concurrency: u32,
     /// How long a claim holds without a heartbeat.
@@ -34,6 +34,8 @@ pub struct Settings {
     pub exec_timeout: Duration,
     /// How long running attempts may go on after a request to stop.
     pub shutdown_timeout: Duration,
+    /// How long a cancelled attempt that was asked to stop may go on before it is killed.
+    pub cancel_grace: Duration,
     /// Largest spec that is run, in bytes.
     pub max_payload_bytes: usize,
     /// Modules whose tasks may run.

@@ -76,7 +76,8 @@ async fn live(store: Rc<dyn Store>, settings: Settings, shutdown: Shutdown) -> R
     tracing::info!(
         worker_id = settings.worker_id,
         role = settings.process_role,
-        queues = settings.queues.join(","),
+        queues = settings.queues.patterns().join(","),
+        queue_order = %settings.queues.order(),
         concurrency = settings.concurrency,
         modules = settings.executor.allowed_modules,
         "worker started"
@@ -98,7 +99,7 @@ fn registration(settings: &Settings) -> Registration {
         hostname: settings.hostname.clone(),
         pid: std::process::id(),
         concurrency: settings.concurrency,
-        queues: settings.queues.clone(),
+        queues: settings.queues.patterns().to_vec(),
         version: env!("CARGO_PKG_VERSION"),
     }
 }
@@ -121,6 +122,7 @@ async fn work(
     });
     let fence = Fence::Owner(registration.incarnation);
     let wake = Rc::new(Notify::new());
+    let cancel = Rc::new(Notify::new());
     let keyed_waiting = Rc::new(Cell::new(true));
     let finisher = Finisher {
         store: Rc::clone(&store),
@@ -132,9 +134,15 @@ async fn work(
     let mut finisher = spawn_local(finisher.run(left));
     drop(endings);
     let mut duties = vec![
-        spawn_local(wake::listen(Rc::clone(&store), Rc::clone(&wake))),
+        spawn_local(wake::listen(Rc::clone(&store), Rc::clone(&wake), Rc::clone(&cancel))),
         spawn_local(lifecycle::beat(Rc::clone(&store), Rc::clone(&registration), Rc::clone(&attempts))),
         spawn_local(lifecycle::watch(Rc::clone(&attempts))),
+        spawn_local(lifecycle::cancel(
+            Rc::clone(&store),
+            Rc::clone(&registration),
+            Rc::clone(&attempts),
+            cancel,
+        )),
     ];
     if let Some(interval) = settings.reclaim_interval {
         duties.push(spawn_local(lifecycle::reclaim(Rc::clone(&store), Rc::clone(&registration), interval)));

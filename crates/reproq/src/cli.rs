@@ -1,14 +1,18 @@
 //! The command line. The flags of a configured command come from the table of options, so that each is declared once.
 
+mod operator;
+
+use std::collections::HashSet;
+
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use reproq_config::{OptionSpec, worker_options};
+use reproq_config::{OptionSpec, Part, worker_options};
 
 /// The tree of commands.
 pub fn command() -> Command {
     let styles =
         Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default());
-    Command::new("reproq")
+    let command = Command::new("reproq")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Background tasks for Django: runs what django.tasks enqueues")
         .after_help(
@@ -48,15 +52,26 @@ pub fn command() -> Command {
         .subcommand(
             configured(Command::new("check").about("Check configuration, database and schema")).arg(json()),
         )
-        .subcommand(Command::new("version").about("Print the version"))
+        .subcommand(Command::new("version").about("Print the version"));
+    operator::commands().into_iter().fold(command, Command::subcommand)
 }
 
 fn json() -> Arg {
     Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON, for programs")
 }
 
+/// With the flags of a worker.
 fn configured(command: Command) -> Command {
-    worker_options().fold(command, |command, option| match option.flag {
+    with_options(command, |_| true)
+}
+
+/// With the flags that say where the database is.
+fn connected(command: Command) -> Command {
+    with_options(command, |option| matches!(option.part, Part::Config | Part::Database))
+}
+
+fn with_options(command: Command, wanted: impl Fn(&OptionSpec) -> bool) -> Command {
+    worker_options().filter(|option| wanted(option)).fold(command, |command, option| match option.flag {
         Some(flag) => command.arg(argument(option, flag)),
         None => command,
     })
@@ -77,25 +92,29 @@ fn argument(option: &'static OptionSpec, flag: &'static str) -> Arg {
 pub fn given_flags(matches: &ArgMatches) -> Vec<(String, String)> {
     worker_options()
         .filter_map(|option| option.flag)
-        .filter_map(|flag| matches.get_one::<String>(flag).map(|value| (flag.to_owned(), value.clone())))
+        .filter_map(|flag| Some((flag.to_owned(), matches.try_get_one::<String>(flag).ok()??.clone())))
         .collect()
 }
 
 /// The earlier system's flags took one dash as well as two. Only whole names of flags are taken for that.
 pub fn with_two_dashes(arguments: impl IntoIterator<Item = String>) -> Vec<String> {
-    let long = |name: &str| {
-        worker_options().any(|option| option.flag == Some(name))
-            || matches!(name, "json" | "explain" | "version")
-    };
+    let known = long_flags(&command());
     arguments
         .into_iter()
         .map(|argument| {
             match argument.strip_prefix('-').filter(|rest| rest.len() > 1 && !rest.starts_with('-')) {
-                Some(rest) if long(rest.split('=').next().unwrap_or(rest)) => format!("-{argument}"),
+                Some(rest) if known.contains(rest.split('=').next().unwrap_or(rest)) => {
+                    format!("-{argument}")
+                }
                 _ => argument,
             }
         })
         .collect()
+}
+
+fn long_flags(command: &Command) -> HashSet<String> {
+    let own = command.get_arguments().filter_map(Arg::get_long).map(str::to_owned);
+    own.chain(command.get_subcommands().flat_map(long_flags)).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use reproq_config::ConfigError;
+use reproq_model::RunId;
 use reproq_store::StoreError;
 use reproq_worker::WorkerError;
 
@@ -37,6 +38,17 @@ impl Failure {
             output::complain(&format!("  {hint}"));
         }
         ExitCode::from(self.code)
+    }
+
+    /// What was asked for cannot be done.
+    pub fn refused(what: impl Into<String>, hint: Option<String>) -> Self {
+        Self { code: FAILURE, what: what.into(), hint }
+    }
+
+    /// There is no run of that id.
+    pub fn no_run(id: RunId) -> Self {
+        let hint = "it may have been pruned, or live in another database (--dsn, manage.py's --database)";
+        Self::refused(format!("there is no run {id}"), Some(hint.to_owned()))
     }
 
     /// A failure of the machine or of this program.

@@ -1,13 +1,15 @@
 //! `reproq`: the worker of Reproq, and what an operator asks it.
 //!
-//! [`cli`] declares what can be said, [`commands`] has a file for each thing that can be asked for, [`wiring`] makes the
-//! parts from the configuration, [`exit`] gives every failure its words and its code.
+//! [`cli`] declares what can be said, [`asked`] reads it, [`commands`] has a file for each thing that can be asked for, [`wiring`] makes the
+//! parts from the configuration, [`why`] reasons about a run that does not start, [`exit`] gives every failure its words and its code.
 
+mod asked;
 mod cli;
 mod commands;
 mod exit;
 mod logging;
 mod output;
+mod why;
 mod wiring;
 
 use std::process::ExitCode;

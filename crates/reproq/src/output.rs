@@ -1,6 +1,9 @@
 //! Standard output is data, standard error is talk. Everything that the program prints comes through here.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use chrono::DateTime;
 
 /// Prints data.
 pub fn print(text: &str) {
@@ -51,6 +54,22 @@ pub fn span(seconds: f64) -> String {
     }
 }
 
+/// A moment of the database, microseconds since 1970, as RFC 3339 in UTC.
+pub fn moment(micros: i64) -> String {
+    let time = DateTime::from_timestamp_micros(micros);
+    time.map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// How far two moments of the database are from each other, as people say it.
+pub fn span_between(one: i64, other: i64) -> String {
+    span(Duration::from_micros(one.abs_diff(other)).as_secs_f64())
+}
+
+/// A text on one line, as a column of a list needs it.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +78,11 @@ mod tests {
     fn numbers_stand_to_the_right_and_words_to_the_left() {
         let rows = [vec!["default".to_owned(), "7".to_owned()], vec!["mail".to_owned(), "1200".to_owned()]];
         assert_eq!(table(&["queue", "ready"], &rows), "queue    ready\ndefault      7\nmail      1200");
+    }
+
+    #[test]
+    fn moments_are_in_utc() {
+        assert_eq!(moment(1_900_000_000_900_000), "2030-03-17T17:46:40Z");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use reproq_config::{Aging, DatabaseConfig, ExecutorMode, PayloadMode, Resolved, Target, WorkerConfig};
 use reproq_model::AllowList;
-use reproq_store::{Address, Store};
+use reproq_store::{Address, Operator, Store};
 use reproq_worker::{ExecutorSettings, Mode, Settings};
 use tokio::runtime::{Builder, Runtime};
 
@@ -23,11 +23,26 @@ pub fn runtime() -> Result<Runtime, Failure> {
 
 /// The queue's database.
 pub async fn store(config: &Resolved) -> Result<Rc<dyn Store>, Failure> {
-    let address = match config.database()?.dsn.target() {
+    Ok(reproq_store::connect(address(config)?).await?)
+}
+
+/// Runs `work` on the queue's database, once its schema has been checked.
+pub fn operate<T>(
+    config: &Resolved,
+    work: impl AsyncFnOnce(&dyn Operator) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    runtime()?.block_on(async {
+        let operator = reproq_store::connect_operator(address(config)?).await?;
+        operator.check_schema().await?;
+        work(&*operator).await
+    })
+}
+
+fn address(config: &Resolved) -> Result<Address<'_>, Failure> {
+    Ok(match config.database()?.dsn.target() {
         Target::Postgres(url) => Address::Postgres(url),
         Target::Sqlite(path) => Address::Sqlite(path),
-    };
-    Ok(reproq_store::connect(address).await?)
+    })
 }
 
 /// What the worker is to do.
@@ -46,6 +61,7 @@ pub fn settings(config: &Resolved) -> Result<Settings, Failure> {
         poll_max: worker.poll_max,
         exec_timeout: worker.exec_timeout,
         shutdown_timeout: worker.shutdown_timeout,
+        cancel_grace: worker.cancel_grace,
         max_payload_bytes: worker.max_payload_bytes,
         allow: AllowList::new(&worker.allowed_task_modules),
         priority_aging_seconds: match worker.aging {

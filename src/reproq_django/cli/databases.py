@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -31,10 +32,14 @@ def chosen(options: dict[str, Any]) -> list[str]:
 
 def run_for_each(command: BaseCommand, name: str, options: dict[str, Any]) -> int:
     """Run ``reproq <name>`` against each chosen database; returns the first exit code that is not 0."""
-    aliases = chosen(options)
+    return run_in(command, chosen(options), [name, *options["flags"]])
+
+
+def run_in(command: BaseCommand, aliases: Sequence[str], arguments: Sequence[str]) -> int:
+    """Run ``reproq <arguments>`` against each of the databases; returns the first exit code that is not 0."""
     codes = []
     for alias in aliases:
-        if len(aliases) > 1 and "--json" not in options["flags"]:
+        if len(aliases) > 1 and "--json" not in arguments:
             command.stdout.write(command.style.MIGRATE_HEADING(f"Database {alias}"))
-        codes.append(run_binary(command, [name, *options["flags"]], alias=alias, replace=len(aliases) == 1))
+        codes.append(run_binary(command, arguments, alias=alias, replace=len(aliases) == 1))
     return next((code for code in codes if code), 0)

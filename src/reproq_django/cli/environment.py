@@ -55,7 +55,7 @@ def worker_environment(alias: str, arguments: Sequence[str]) -> dict[str, str]:
     if not _said("allowed-task-modules", arguments, "ALLOWED_TASK_MODULES", config):
         environment["ALLOWED_TASK_MODULES"] = ",".join(task_modules())
     if not _said("queues", arguments, "QUEUE_NAMES", config) and (queues := site_queues(alias)):
-        environment["QUEUE_NAMES"] = ",".join(queues)
+        environment["QUEUE_NAMES"] = ",".join(dict.fromkeys(map(_as_pattern, queues)))
     return environment
 
 
@@ -173,6 +173,11 @@ def site_queues(alias: str) -> list[str]:
     return sorted(
         (name for name in names if queue_alias(name) == alias), key=lambda name: (name != "default", name)
     )
+
+
+def _as_pattern(queue: str) -> str:
+    """The queue's name as the worker's ``--queues`` takes it: ``?`` for what means something else there."""
+    return re.sub(r"^!|[*=]", "?", queue)
 
 
 def _chosen_url(alias: str) -> str:

@@ -9,7 +9,7 @@ import random
 import signal
 import sys
 
-from reproq_django.execution import frames, run, site, streams
+from reproq_django.execution import frames, interrupt, run, site, streams
 
 PR_SET_PDEATHSIG = 1
 
@@ -112,11 +112,11 @@ def _reset_signals() -> None:
     ``SIGTERM`` is often sent to every process of a service at once. The worker then drains, which only works
     when the children stay alive; it ends them by closing the stream or with ``SIGKILL``. What a task starts
     itself (an exec, or a fork such as ``multiprocessing``) gets the default again, so that it can be
-    terminated as usual.
+    terminated as usual. ``SIGINT`` is the worker's word to a running task: see ``interrupt``.
     """
     for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupt.install()
     signal.signal(signal.SIGTERM, _stay)
     os.register_at_fork(after_in_child=_default_termination)
 
@@ -127,3 +127,4 @@ def _stay(number: int, frame: object) -> None:
 
 def _default_termination() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -15,6 +15,7 @@ APP_ERROR = "app_error"
 INVALID_SPEC = "invalid_spec"
 INVALID_RESULT = "invalid_result"
 SECURITY_VIOLATION = "security_violation"
+CANCELLED = "cancelled"
 
 MAX_RETURN_BYTES = 16 * 1024 * 1024
 MAX_MESSAGE_BYTES = 8 * 1024
@@ -103,6 +104,11 @@ def failed(
         retry_in: seconds until the next attempt, if the task itself says so.
     """
     return _failure(APP_ERROR, error, retry_in=retry_in, metadata=metadata, with_traceback=True)
+
+
+def cancelled(error: BaseException, *, metadata: dict[str, Any] | None = None) -> str:
+    """The envelope of a task that ``error`` has stopped because its run was cancelled."""
+    return _failure(CANCELLED, error, retry_in=None, metadata=metadata, with_traceback=True)
 
 
 def refused(kind: str, error: BaseException, *, metadata: dict[str, Any] | None = None) -> str:

@@ -93,6 +93,10 @@ class Unwatched:
     def failed(self, error: BaseException) -> None:
         self._log(logging.ERROR, TaskResultStatus.FAILED, error)
 
+    def cancelled(self, error: BaseException) -> None:
+        # Wanted by somebody, so no error; the traceback says how far the task had come.
+        self._log(logging.WARNING, TaskResultStatus.FAILED, error)
+
     def changed_metadata(self) -> dict[str, Any] | None:
         return None
 
@@ -132,11 +136,17 @@ class Watched:
         self._end(RunStatus.SUCCESSFUL, _return_value=value)
 
     def failed(self, error: BaseException) -> None:
+        # FAILED as for Django, though the worker may decide to try again: this attempt has failed.
+        self._end_badly(RunStatus.FAILED, error)
+
+    def cancelled(self, error: BaseException) -> None:
+        self._end_badly(RunStatus.CANCELLED, error)
+
+    def _end_badly(self, status: RunStatus, error: BaseException) -> None:
         entry = TaskError(
             exception_class_path=envelope.class_path(error), traceback=envelope.traceback_of(error)
         )
-        # FAILED as for Django, though the worker may decide to try again: this attempt has failed.
-        self._end(RunStatus.FAILED, errors=[*self._result.errors, entry])
+        self._end(status, errors=[*self._result.errors, entry])
 
     def changed_metadata(self) -> dict[str, Any] | None:
         """The task's metadata if this attempt changed it."""

@@ -16,7 +16,7 @@ from django.tasks import Task
 from django.utils import timezone, translation
 
 from reproq_django import errors, serialization
-from reproq_django.execution import envelope, loop, observers, site
+from reproq_django.execution import envelope, interrupt, loop, observers, site
 
 Run = dict[str, Any]
 
@@ -33,6 +33,7 @@ def execute(run: Run) -> str:
     Args:
         run: the ``run`` message of the contract; in mode ``process`` the same keys, as far as they are known.
     """
+    interrupt.install()
     try:
         return _attempt(run)
     except BaseException as error:  # noqa: BLE001 - the executor's boundary: SystemExit and the like end a task, not us
@@ -101,11 +102,15 @@ def _attempt(run: Run) -> str:
     try:
         if watch.context is not None:
             args = [watch.context, *args]
-        value = loop.call(task.func, args, kwargs) if is_coroutine else task.func(*args, **kwargs)
+        call = loop.call if is_coroutine else interrupt.call
+        value = call(task.func, args, kwargs)
         text = envelope.encode(value)
     except errors.InvalidResult as error:
         watch.failed(error)
         return envelope.refused(envelope.INVALID_RESULT, error, metadata=watch.changed_metadata())
+    except errors.TaskCancelled as error:
+        watch.cancelled(error)
+        return envelope.cancelled(error, metadata=watch.changed_metadata())
     except BaseException as error:  # noqa: BLE001 - a task may raise anything; see execute
         # Still inside the handler, so that a receiver which logs finds the traceback as Django promises.
         watch.failed(error)
@@ -140,7 +145,8 @@ def stop_event_loop() -> None:
 def _tidy() -> None:
     """Leave nothing of this attempt to the next one."""
     clean: tuple[Callable[[], None], ...] = (
-        site.tidy_connections,
+        # A query may have been cut off half-way: the next run gets fresh connections.
+        site.close_connections if interrupt.happened() else site.tidy_connections,
         translation.deactivate,
         timezone.deactivate,
         loop.tidy_threads,

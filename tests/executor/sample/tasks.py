@@ -15,6 +15,7 @@ from django.tasks.signals import task_finished, task_started
 from django.utils import translation
 
 from reproq_django import task
+from reproq_django.errors import TaskCancelled
 
 seen = []
 marker = ContextVar("marker", default="unset")
@@ -198,6 +199,92 @@ def sleeps(seconds, witness=None):
             file.write(str(os.getpid()))
     time.sleep(seconds)
     return "slept"
+
+
+def _say(witness, word):
+    with open(witness, "a") as file:
+        file.write(f"{word}\n")
+
+
+@task
+def cleans_up(witness, seconds=600):
+    """What a task may do about a cancellation: let it pass."""
+    _say(witness, "up")
+    try:
+        time.sleep(seconds)
+    except Exception:  # noqa: BLE001 - what a careless task does
+        _say(witness, "swallowed")
+    finally:
+        _say(witness, "cleaned")
+
+
+@task(takes_context=True)
+def interrupted_in_transaction(context, witness):
+    context.metadata["step"] = 1
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        _say(witness, "up")
+        time.sleep(600)
+
+
+@task
+def makes_a_success_of_it(witness):
+    _say(witness, "up")
+    try:
+        time.sleep(600)
+    except TaskCancelled:
+        return "as far as I came"
+
+
+@task
+def fails_over_it(witness):
+    _say(witness, "up")
+    try:
+        time.sleep(600)
+    except TaskCancelled:
+        raise ValueError("cannot stop") from None
+
+
+@task
+def counts_interruptions(witness, seconds):
+    """Go on for ``seconds`` after the first interruption; return how many there were."""
+    _say(witness, "up")
+    until, count = None, 0
+    while until is None or time.monotonic() < until:
+        try:
+            time.sleep(0.01)
+        except TaskCancelled:
+            count += 1
+            _say(witness, "interrupted")
+            until = until or time.monotonic() + seconds
+    return count
+
+
+@task
+async def cleans_up_async(witness, seconds=600):
+    _say(witness, "up")
+    try:
+        await asyncio.sleep(seconds)
+    except Exception:  # noqa: BLE001 - what a careless task does
+        _say(witness, "swallowed")
+    finally:
+        await asyncio.sleep(0)
+        _say(witness, "cleaned")
+
+
+@task
+async def cancels_itself_async():
+    raise asyncio.CancelledError("by itself")
+
+
+@task
+def gives_up():
+    raise TaskCancelled("not wanted any more")
+
+
+@task
+def takes_the_signal():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @task

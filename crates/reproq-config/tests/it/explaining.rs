@@ -27,6 +27,8 @@ fn what_is_unset_says_what_that_means() {
     let site = Site::new();
     let aging = site.explained("worker.priority_aging_factor");
     assert_eq!((aging.value, aging.note), (None, Some("the factor stored in the database")));
+    let order = site.explained("worker.queue_order");
+    assert_eq!((order.value, order.note), (None, Some("merged, or weighted if a queue has a weight")));
     assert_eq!(site.explained("dsn").note, Some("required"));
     assert_eq!(site.explained("dsn").json, json!(null));
 }

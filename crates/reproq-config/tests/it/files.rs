@@ -52,7 +52,7 @@ fn yaml_and_toml_say_the_same() {
     for (one, other) in yaml.explain().iter().zip(toml.explain()).filter(|(one, _)| one.name != "config") {
         assert_eq!((one.name, &one.json), (other.name, &other.json));
     }
-    assert_eq!(yaml.worker().queues, ["mail", "reports"]);
+    assert_eq!(yaml.worker().queues.patterns(), ["mail", "reports"]);
     assert_eq!(yaml.worker().lease, Duration::from_secs(20));
     assert_eq!(yaml.worker().exec_timeout, Duration::from_secs(90));
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reproq_config::{Aging, ExecutorMode, LogFormat, Origin, PayloadMode, options, worker_options};
+use reproq_model::QueueOrder;
 
 use crate::site::{DSN, Site};
 
@@ -16,7 +17,10 @@ fn defaults_start_a_worker() {
     assert_eq!(worker.heartbeat, Duration::from_secs(5));
     assert_eq!(worker.reclaim_interval, Some(Duration::from_secs(5)));
     assert_eq!((worker.poll_min, worker.poll_max), (Duration::from_millis(50), Duration::from_secs(1)));
-    assert_eq!(worker.queues, ["default"]);
+    assert_eq!(
+        (worker.queues.patterns(), worker.queues.order()),
+        (&["default".to_owned()][..], QueueOrder::Merged)
+    );
     assert_eq!(worker.allowed_task_modules, ["myapp.tasks.", "tasks."]);
     assert_eq!(worker.executor_mode, ExecutorMode::Pool);
     assert_eq!(worker.payload_mode, PayloadMode::Stdin);
@@ -24,6 +28,7 @@ fn defaults_start_a_worker() {
     assert_eq!(worker.executor_module, "reproq_django.executor");
     assert_eq!(worker.exec_timeout, Duration::from_hours(1));
     assert_eq!(worker.shutdown_timeout, Duration::from_secs(25));
+    assert_eq!(worker.cancel_grace, Duration::from_secs(5));
     assert_eq!(worker.max_payload_bytes, 16_777_216);
     assert_eq!((worker.max_stdout_bytes, worker.max_stderr_bytes), (262_144, 262_144));
     assert_eq!(worker.process_role, "worker");
@@ -41,16 +46,16 @@ fn each_layer_wins_over_the_one_below() {
     assert_eq!(site.origin("worker.queues"), Origin::Default);
 
     let site = site.file("reproq.toml", "[worker]\nqueues = ['file']\n");
-    assert_eq!(site.load().worker().queues, ["file"]);
+    assert_eq!(site.load().worker().queues.patterns(), ["file"]);
     let file = Origin::File { path: site.path("reproq.toml"), line: Some(2) };
     assert_eq!(site.origin("worker.queues"), file);
 
     let site = site.env("QUEUE_NAMES", "env, more");
-    assert_eq!(site.load().worker().queues, ["env", "more"]);
+    assert_eq!(site.load().worker().queues.patterns(), ["env", "more"]);
     assert_eq!(site.origin("worker.queues"), Origin::Env("QUEUE_NAMES"));
 
     let site = site.flag("queues", "flag");
-    assert_eq!(site.load().worker().queues, ["flag"]);
+    assert_eq!(site.load().worker().queues.patterns(), ["flag"]);
     assert_eq!(site.origin("worker.queues"), Origin::Flag("queues"));
 }
 
@@ -84,13 +89,25 @@ fn empty_counts_as_unset_in_every_layer() {
     assert_eq!(site.host(), "top");
     let resolved = site.load();
     assert_eq!(resolved.worker().worker_id, "w");
-    assert_eq!(resolved.worker().queues, ["default"]);
+    assert_eq!(resolved.worker().queues.patterns(), ["default"]);
     assert_eq!(resolved.worker().logs_dir, None);
 }
 
 #[test]
 fn a_comma_alone_is_an_empty_list() {
-    assert_eq!(Site::new().flag("queues", ",").load().worker().queues, ["default"]);
+    assert_eq!(Site::new().flag("queues", ",").load().worker().queues.patterns(), ["default"]);
+}
+
+#[test]
+fn queues_have_an_order_of_their_own_or_the_one_that_their_weights_need() {
+    let order = |site: Site| site.load().worker().queues.order();
+    let weights = Site::new().file("reproq.yaml", "worker:\n  queues: [critical=6, 'mail-*=2', low]\n");
+    assert_eq!(order(weights), QueueOrder::Weighted);
+    let site = Site::new().file("reproq.toml", "worker.queue_order = 'weighted'").flag("queues", "a,b");
+    assert_eq!(site.load().worker().queues.order(), QueueOrder::Weighted);
+    let site = site.env("REPROQ_QUEUE_ORDER", "strict");
+    assert_eq!(site.load().worker().queues.order(), QueueOrder::Strict);
+    assert_eq!(order(site.flag("queue-order", "merged")), QueueOrder::Merged);
 }
 
 #[test]

@@ -165,6 +165,36 @@ fn the_heartbeat_comes_more_than_twice_per_lease() {
 }
 
 #[test]
+fn queues_that_make_no_plan_are_refused() {
+    let (message, hint) = Site::new().env("QUEUE_NAMES", "critical=6,low=0").refusal();
+    assert!(
+        message.starts_with(
+            "use `critical=6,low=0` as worker.queues (from QUEUE_NAMES): the weight of `low=0` is no"
+        ),
+        "{message}"
+    );
+    assert!(hint.starts_with("write critical=6, or leave the queue out"), "{hint}");
+    let (message, hint) = Site::new().flag("queues", "mail,!mail").refusal();
+    assert_eq!(
+        message,
+        "use `mail,!mail` as worker.queues (from --queues): `mail` is listed, and `!mail` excludes it"
+    );
+    assert_eq!(hint, "remove the name or the exclusion");
+    let (message, hint) = Site::new().env("QUEUE_NAMES", "a=2,b").flag("queue-order", "strict").refusal();
+    assert_eq!(
+        message,
+        "combine worker.queues = a=2,b (from QUEUE_NAMES) with worker.queue_order = strict (from --queue-order): \
+         only the weighted order uses weights"
+    );
+    assert_eq!(hint, "remove the weights, or set worker.queue_order to weighted");
+    let (message, _) =
+        Site::new().file("reproq.yaml", "worker:\n  queues:\n    - mail-*\n    - !slow\n").refusal();
+    assert!(message.contains("YAML wants quotes around what starts with !"), "{message}");
+    let (message, _) = Site::new().flag("queue-order", "random").refusal();
+    assert!(message.ends_with("it must be merged or strict or weighted"), "{message}");
+}
+
+#[test]
 fn the_longest_poll_is_not_shorter_than_the_shortest() {
     let (message, _) = Site::new().file("reproq.toml", "worker.poll_min_backoff = '2s'").refusal();
     assert!(message.ends_with("the longest pause between polls is shorter than the shortest"), "{message}");

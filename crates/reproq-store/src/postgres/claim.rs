@@ -15,7 +15,7 @@ pub(super) async fn claim(store: &PostgresStore, request: &ClaimRequest<'_>) -> 
         .claims
         .run("claim", async |connection| {
             let rows = query(include_str!("sql/claim.sql"))
-                .bind(&request.worker.queues)
+                .bind(request.queues)
                 .bind(i64::from(request.limit))
                 .bind(&request.worker.worker_id)
                 .bind(request.worker.incarnation.0)

@@ -21,11 +21,12 @@ pub(super) async fn claim_keyed(
     store: &PostgresStore,
     request: &ClaimRequest<'_>,
 ) -> Result<Claim, StoreError> {
-    let mut lane = store.keyed_lane.lock().await;
+    let mut lanes = store.keyed_lanes.lock().await;
+    let lane = lanes.of(request.queues);
     let (visit, facts) = store
         .claims
         .run("claim_keyed_visit", async |connection| {
-            let visit = visit(connection, request, &lane).await?;
+            let visit = visit(connection, request, lane).await?;
             let facts =
                 read_facts(connection, &Names::of(&visit.candidates), include_str!("sql/rates.sql")).await?;
             Ok((visit, facts))
@@ -35,14 +36,13 @@ pub(super) async fn claim_keyed(
     for _ in 0..TRIES {
         let plan = lane.plan(&visit, &facts, request.limit, &in_other_hands);
         if plan.picks.is_empty() {
-            let more = lane.move_on(visit, plan.turn_is_over());
-            return Ok(Claim { more, ..Claim::default() });
+            let (again_in, turn_is_over) = (plan.again_in(), plan.turn_is_over());
+            let more = lane.move_on(visit, turn_is_over);
+            return Ok(Claim { more, again_in, ..Claim::default() });
         }
         let round = store
             .claims
-            .run("claim_keyed", async |connection| {
-                carry_out(connection, request, &mut lane, &visit, &plan).await
-            })
+            .run("claim_keyed", async |connection| carry_out(connection, request, lane, &visit, &plan).await)
             .await?;
         match round {
             Round::Beaten(names) => in_other_hands.extend(names),
@@ -100,7 +100,7 @@ async fn visit(
     request: &ClaimRequest<'_>,
     lane: &KeyedLane,
 ) -> Result<Visit, sqlx::Error> {
-    let queues = &request.worker.queues;
+    let queues = request.queues;
     let after: Vec<&str> = queues.iter().map(|queue| lane.cursor(queue)).collect();
     let reach = Reach::of(queues, request.limit);
     let rows = query(include_str!("sql/claim_keyed_visit.sql"))

@@ -1,4 +1,4 @@
-//! `LISTEN`: woken within a millisecond of an enqueue's commit, where the connection allows it.
+//! `LISTEN`: woken within a millisecond of an enqueue's or a cancellation's commit, where the connection allows it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use sqlx::query;
 use tokio::time::timeout;
 
 use super::PostgresStore;
-use crate::StoreError;
+use crate::{StoreError, Wake};
 
 /// After so long without a word the connection is tested.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -15,14 +15,20 @@ const SILENCE: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// The channel that the package's INSERT notifies.
-const CHANNEL: &str = "reproq_wake";
+const WORK: &str = "reproq_wake";
+/// The channel that a cancellation of a running run notifies.
+const CANCEL: &str = "reproq_cancel";
 
-pub(super) async fn woken(store: &PostgresStore) -> Result<(), StoreError> {
+pub(super) async fn woken(store: &PostgresStore) -> Result<Wake, StoreError> {
+    if store.route.is_pooled() {
+        // Nothing can be heard through a pooler.
+        return std::future::pending().await;
+    }
     let mut place = store.listener.lock().await;
     let Some(mut listener) = place.take() else {
         place.replace(listen(store).await.map_err(StoreError::Unavailable)?);
         // What was said before has been missed.
-        return Ok(());
+        return Ok(Wake::Either);
     };
     // `None` is a lost connection: whatever was sent meanwhile is lost too, so it counts as an error and the caller polls.
     let Ok(heard) = timeout(SILENCE, listener.try_recv()).await else {
@@ -32,12 +38,12 @@ pub(super) async fn woken(store: &PostgresStore) -> Result<(), StoreError> {
             .map_err(|_| StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))?
             .map_err(StoreError::Unavailable)?;
         *place = Some(listener);
-        return Ok(());
+        return Ok(Wake::Work);
     };
     match heard {
-        Ok(Some(_)) => {
+        Ok(Some(notification)) => {
             *place = Some(listener);
-            Ok(())
+            Ok(if notification.channel() == CANCEL { Wake::Cancel } else { Wake::Work })
         }
         Ok(None) => Err(StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()))),
         Err(error) => Err(StoreError::Unavailable(error)),
@@ -46,9 +52,9 @@ pub(super) async fn woken(store: &PostgresStore) -> Result<(), StoreError> {
 
 async fn listen(store: &PostgresStore) -> Result<PgListener, sqlx::Error> {
     // The listener wants a pool; this one never holds more than the listener's own connection.
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(store.options.clone());
+    let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(store.route.options());
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
+    listener.listen_all([WORK, CANCEL]).await?;
     Ok(listener)
 }

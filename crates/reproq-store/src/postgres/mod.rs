@@ -3,27 +3,36 @@
 //! Four connections at most, each for one duty, so that a slow claim never delays a heartbeat: claims, endings,
 //! heartbeats with everything small, and the listener.
 
+mod cancel;
 mod claim;
 mod claim_keyed;
+mod explain;
 mod finish;
 mod inspect;
 mod lease;
+mod limits;
 mod link;
 mod listen;
+mod operate;
+mod operator;
+mod prune;
+mod queues;
 mod registry;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reproq_model::{Epoch, RunId};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
 
-use self::link::Link;
-use crate::keyed::KeyedLane;
+use self::link::{Link, Route};
+use crate::keyed::KeyedLanes;
 use crate::{
-    Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
-    Store, StoreError, WorkerSeen,
+    Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
+    Registration, Store, StoreError, Wake, WorkerSeen,
 };
 
 /// The queue in a PostgreSQL database.
@@ -32,8 +41,8 @@ pub struct PostgresStore {
     endings: Link,
     duties: Link,
     listener: Mutex<Option<sqlx::postgres::PgListener>>,
-    options: PgConnectOptions,
-    keyed_lane: Mutex<KeyedLane>,
+    route: Arc<Route>,
+    keyed_lanes: Mutex<KeyedLanes>,
 }
 
 impl PostgresStore {
@@ -50,13 +59,14 @@ impl PostgresStore {
             })?
             .application_name("reproq")
             .disable_statement_logging();
+        let route = Route::new(options);
         let store = Self {
-            claims: Link::new(options.clone()),
-            endings: Link::new(options.clone()),
-            duties: Link::new(options.clone()),
+            claims: Link::new(&route),
+            endings: Link::new(&route),
+            duties: Link::new(&route),
             listener: Mutex::new(None),
-            options,
-            keyed_lane: Mutex::default(),
+            route,
+            keyed_lanes: Mutex::default(),
         };
         store.duties.probe().await?;
         Ok(store)
@@ -75,6 +85,10 @@ impl Store for PostgresStore {
 
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
         claim_keyed::claim_keyed(self, request).await
+    }
+
+    async fn queue_names(&self) -> Result<Vec<String>, StoreError> {
+        queues::names(self).await
     }
 
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError> {
@@ -105,8 +119,16 @@ impl Store for PostgresStore {
         registry::set_wants_wake(self, worker, wants).await
     }
 
-    async fn woken(&self) -> Result<(), StoreError> {
+    async fn woken(&self) -> Result<Wake, StoreError> {
         listen::woken(self).await
+    }
+
+    async fn cancel(&self, runs: &[RunId]) -> Result<Vec<Cancelled>, StoreError> {
+        cancel::cancel(self, runs).await
+    }
+
+    async fn cancellations(&self, worker: &Registration) -> Result<Vec<(RunId, Epoch)>, StoreError> {
+        cancel::cancellations(self, worker).await
     }
 
     async fn set_priority_aging(&self, seconds: f64) -> Result<(), StoreError> {

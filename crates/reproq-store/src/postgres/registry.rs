@@ -34,6 +34,7 @@ pub(super) async fn register(store: &PostgresStore, worker: &Registration) -> Re
                 .bind(worker.concurrency.cast_signed())
                 .bind(queues)
                 .bind(worker.version)
+                .bind(!store.route.is_pooled())
                 .execute(connection)
                 .await
         })
@@ -66,7 +67,8 @@ pub(super) async fn set_wants_wake(
             query(include_str!("sql/wants_wake.sql"))
                 .bind(&worker.worker_id)
                 .bind(worker.incarnation.0)
-                .bind(wants)
+                // Through a pooler nobody hears: let no enqueue pay for it.
+                .bind(wants && !store.route.is_pooled())
                 .execute(connection)
                 .await
         })

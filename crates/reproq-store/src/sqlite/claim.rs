@@ -14,7 +14,7 @@ const DIVERT_DEPTH: i64 = 500;
 
 pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
     let mut heads = Vec::new();
-    for queue in &request.worker.queues {
+    for queue in request.queues {
         let rows = store
             .link
             .run("claim_visit", async |connection| {

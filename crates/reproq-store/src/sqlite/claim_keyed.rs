@@ -20,24 +20,26 @@ pub(super) async fn claim_keyed(
     store: &SqliteStore,
     request: &ClaimRequest<'_>,
 ) -> Result<Claim, StoreError> {
-    let mut lane = store.keyed_lane.lock().await;
+    let mut lanes = store.keyed_lanes.lock().await;
+    let lane = lanes.of(request.queues);
     // Reads only, so that a worker whose keys are all taken never takes the write lock.
     let (visit, facts) = store
         .link
         .run("claim_keyed_visit", async |connection| {
-            let visit = visit(connection, request, &lane).await?;
+            let visit = visit(connection, request, lane).await?;
             let facts = read_facts(connection, &Names::of(&visit.candidates)).await?;
             Ok((visit, facts))
         })
         .await?;
     let plan = lane.plan(&visit, &facts, request.limit, &HashSet::new());
     if plan.picks.is_empty() {
-        let more = lane.move_on(visit, plan.turn_is_over());
-        return Ok(Claim { more, ..Claim::default() });
+        let (again_in, turn_is_over) = (plan.again_in(), plan.turn_is_over());
+        let more = lane.move_on(visit, turn_is_over);
+        return Ok(Claim { more, again_in, ..Claim::default() });
     }
     let (claim, turn_is_over) = store
         .link
-        .run("claim_keyed", async |connection| carry_out(connection, request, &mut lane, &visit, &plan).await)
+        .run("claim_keyed", async |connection| carry_out(connection, request, lane, &visit, &plan).await)
         .await?;
     let more = lane.move_on(visit, turn_is_over);
     Ok(Claim { more, ..claim })
@@ -66,7 +68,7 @@ async fn visit(
     request: &ClaimRequest<'_>,
     lane: &KeyedLane,
 ) -> Result<Visit, sqlx::Error> {
-    let queues = &request.worker.queues;
+    let queues = request.queues;
     let reach = Reach::of(queues, request.limit);
     let mut visit = Visit { candidates: Vec::new(), next_cursors: HashMap::new() };
     for queue in queues {

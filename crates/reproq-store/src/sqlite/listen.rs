@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::SqliteStore;
-use crate::StoreError;
+use crate::{StoreError, Wake};
 
 /// How long to wait for a commit to become visible after its first write, step by step: half a second in all.
 const PAUSES: [Duration; 10] = [
@@ -34,13 +34,13 @@ pub(super) struct FileWatch {
     _watcher: RecommendedWatcher,
 }
 
-pub(super) async fn woken(store: &SqliteStore) -> Result<(), StoreError> {
+pub(super) async fn woken(store: &SqliteStore) -> Result<Wake, StoreError> {
     let mut place = store.watch.lock().await;
     let Some(watch) = place.as_mut() else {
         place.replace(watch(&store.path)?);
         has_changed(store).await?;
         // What was committed before the watch began has been missed.
-        return Ok(());
+        return Ok(Wake::Either);
     };
     // A commit is written to the log and synced to the disk before others can see it: the news comes first. So each piece of
     // news is followed by a few looks, which go on even after one has found something: that may have been an earlier commit.
@@ -56,7 +56,7 @@ pub(super) async fn woken(store: &SqliteStore) -> Result<(), StoreError> {
             watch.looks = 0;
         }
         if has_changed(store).await? {
-            return Ok(());
+            return Ok(Wake::Either);
         }
     }
 }

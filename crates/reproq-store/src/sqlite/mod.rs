@@ -3,13 +3,20 @@
 //! Reads decide whether there is anything to write, so an idle worker never takes the file's write lock. Everything that
 //! must be decided and done together is one statement.
 
+mod cancel;
 mod claim;
 mod claim_keyed;
+mod explain;
 mod finish;
 mod inspect;
 mod lease;
+mod limits;
 mod link;
 mod listen;
+mod operate;
+mod operator;
+mod prune;
+mod queues;
 mod registry;
 
 use std::fs::File;
@@ -17,14 +24,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use reproq_model::{Epoch, RunId};
 use tokio::sync::Mutex;
 
 use self::link::Link;
 use self::listen::FileWatch;
-use crate::keyed::KeyedLane;
+use crate::keyed::KeyedLanes;
 use crate::{
-    Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth, Registration,
-    Store, StoreError, WorkerSeen,
+    Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
+    Registration, Store, StoreError, Wake, WorkerSeen,
 };
 
 /// The queue in a SQLite file.
@@ -36,7 +44,7 @@ pub struct SqliteStore {
     watch: Mutex<Option<FileWatch>>,
     /// What the connection said last about the commits of others.
     data_version: Mutex<Option<i64>>,
-    keyed_lane: Mutex<KeyedLane>,
+    keyed_lanes: Mutex<KeyedLanes>,
 }
 
 impl SqliteStore {
@@ -52,7 +60,7 @@ impl SqliteStore {
             file_lock: Mutex::new(None),
             watch: Mutex::new(None),
             data_version: Mutex::new(None),
-            keyed_lane: Mutex::default(),
+            keyed_lanes: Mutex::default(),
         };
         store.link.probe().await?;
         Ok(store)
@@ -71,6 +79,10 @@ impl Store for SqliteStore {
 
     async fn claim_keyed(&self, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
         claim_keyed::claim_keyed(self, request).await
+    }
+
+    async fn queue_names(&self) -> Result<Vec<String>, StoreError> {
+        queues::names(self).await
     }
 
     async fn promote_due(&self, queues: &[String]) -> Result<Glance, StoreError> {
@@ -102,8 +114,16 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn woken(&self) -> Result<(), StoreError> {
+    async fn woken(&self) -> Result<Wake, StoreError> {
         listen::woken(self).await
+    }
+
+    async fn cancel(&self, runs: &[RunId]) -> Result<Vec<Cancelled>, StoreError> {
+        cancel::cancel(self, runs).await
+    }
+
+    async fn cancellations(&self, worker: &Registration) -> Result<Vec<(RunId, Epoch)>, StoreError> {
+        cancel::cancellations(self, worker).await
     }
 
     async fn set_priority_aging(&self, seconds: f64) -> Result<(), StoreError> {

@@ -62,7 +62,7 @@ both! {
             let odd = "'2026-01-01T00:00:00Z'";
             db.execute(&format!("UPDATE task_runs SET enqueued_at = {odd} WHERE result_id = {broken}")).await;
         }
-        let request = ClaimRequest { worker: &worker, limit: 10, lease: LEASE };
+        let request = ClaimRequest { worker: &worker, queues: &worker.queues, limit: 10, lease: LEASE };
         let claim = store.claim(&request).await.unwrap();
         assert_eq!(ids(&claim.runs), [good]);
         assert_eq!(claim.unreadable.iter().map(|run| (run.id, run.epoch)).collect::<Vec<_>>(), [(broken, Epoch(1))]);

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use reproq_model::{Incarnation, RunId, RunStatus, Transition};
-use reproq_store::{Address, ClaimRequest, ClaimedRun, Ending, Fence, Registration, Store, StoreError};
+use reproq_store::{
+    Address, ClaimRequest, ClaimedRun, Ending, Fence, Operator, Registration, Store, StoreError,
+};
 use serde_json::value::RawValue;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteSynchronous};
@@ -110,6 +112,10 @@ impl Database {
 
     pub async fn store(&self) -> Rc<dyn Store> {
         reproq_store::connect(self.address()).await.unwrap()
+    }
+
+    pub async fn operator(&self) -> Rc<dyn Operator> {
+        reproq_store::connect_operator(self.address()).await.unwrap()
     }
 
     fn address(&self) -> Address<'_> {
@@ -303,7 +309,7 @@ pub fn other() -> Registration {
 }
 
 pub async fn claim(store: &dyn Store, worker: &Registration, limit: u32) -> Vec<ClaimedRun> {
-    store.claim(&ClaimRequest { worker, limit, lease: LEASE }).await.unwrap().runs
+    store.claim(&ClaimRequest { worker, queues: &worker.queues, limit, lease: LEASE }).await.unwrap().runs
 }
 
 pub async fn claim_one(store: &dyn Store, worker: &Registration) -> ClaimedRun {
@@ -311,7 +317,11 @@ pub async fn claim_one(store: &dyn Store, worker: &Registration) -> ClaimedRun {
 }
 
 pub async fn claim_keyed(store: &dyn Store, worker: &Registration, limit: u32) -> Vec<ClaimedRun> {
-    store.claim_keyed(&ClaimRequest { worker, limit, lease: LEASE }).await.unwrap().runs
+    store
+        .claim_keyed(&ClaimRequest { worker, queues: &worker.queues, limit, lease: LEASE })
+        .await
+        .unwrap()
+        .runs
 }
 
 pub fn ids(runs: &[ClaimedRun]) -> Vec<RunId> {

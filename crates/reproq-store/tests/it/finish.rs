@@ -133,15 +133,6 @@ both! {
         assert!(db.holds(id, "status = 'CANCELLED' AND finished_at IS NOT NULL AND failed_at IS NULL AND NOT cancel_requested").await);
     }
 
-    async fn a_wish_to_cancel_outlives_a_retry(db: &Database) {
-        let (store, worker) = (db.store().await, worker("w", &["default"]));
-        let id = db.ready().await;
-        let run = claim_one(&*store, &worker).await;
-        db.execute("UPDATE task_runs SET cancel_requested = TRUE").await;
-        assert!(finish(&*store, &worker, &run, retried(Duration::ZERO)).await);
-        assert!(db.holds(id, "cancel_requested").await);
-    }
-
     async fn what_an_ending_does_not_name_stays(db: &Database) {
         let (store, worker) = (db.store().await, worker("w", &["default"]));
         let id = db.insert("metadata_json, logs_uri", r#"'{"kept":1}', 'kept'"#).await;

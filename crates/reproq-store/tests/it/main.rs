@@ -3,13 +3,18 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test they are assertions")]
 
 mod admission;
+mod cancel;
 mod claim;
 mod database;
 mod dedupe;
 mod due;
+mod explain;
 mod finish;
 mod keyed;
 mod lease;
+mod operate;
+mod prune;
+mod queues;
 mod race;
 mod registry;
 mod sequences;

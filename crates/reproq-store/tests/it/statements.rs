@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
-use uuid::Uuid;
 
 use crate::database::{Database, Side, claim, sql_files, worker};
 
@@ -17,14 +16,16 @@ const POSTGRES_ONLY: [&str; 3] = [
     // With SQLite an enqueue wakes the worker by writing to the file.
     "wants_wake.sql",
 ];
-const SQLITE_ONLY: [&str; 5] = [
+const SQLITE_ONLY: [&str; 7] = [
     // Reads before a write, so that an idle worker never takes the write lock.
     "claim_visit.sql",
     "divert_visit.sql",
     "glance.sql",
     // A write and its answer, which are one statement in PostgreSQL.
     "owned.sql",
+    "prune_slice.sql",
     "seen.sql",
+    "silent_workers.sql",
 ];
 
 fn folder(dialect: &str) -> PathBuf {
@@ -96,38 +97,102 @@ async fn backlog(db: &Database) {
     db.insert_many(20_000, "lock_key", "'busy'").await;
 }
 
-#[tokio::test]
-async fn in_postgres_a_claim_follows_its_index() {
-    let db = Database::postgres().await;
-    backlog(&db).await;
-    let sql = std::fs::read_to_string(folder("postgres").join("claim.sql")).unwrap();
+/// The statements that a worker runs all the time, with values that make each of them do its work, and how many rows of
+/// `task_runs` a single step of their plan may touch: a batch, or a look at what is before it.
+const HOT: [(&str, &str, f64); 11] = [
+    ("queue_names.sql", "", 8.0),
+    ("claim.sql", "('{default,mail,none}', 50, 'w', '00000000-0000-4000-8000-000000000001', 15.0)", 150.0),
+    ("claim_keyed_visit.sql", "('{default,mail,none}', '{\"\",\"\",\"\"}', 60, 8, 16, 50)", 160.0),
+    ("claim_keyed.sql", "('{1,2,3}', '{1,2,3}', 'w', '00000000-0000-4000-8000-000000000001', 15.0, 0)", 3.0),
+    ("key_facts.sql", "('{busy,k1}', '{busy,k2}', '{concurrency:k2}', '{key:a}')", 3.0),
+    ("promote_due.sql", "('{default,mail,none}')", 1000.0),
+    ("divert.sql", "('{default,mail,none}', 500)", 1500.0),
+    ("heartbeat.sql", "('00000000-0000-4000-8000-000000000001', 'w', 15.0)", 1.0),
+    (
+        "finish.sql",
+        "('{1,2,3}', '{1,1,1}', '{FAILED,FAILED,FAILED}', '{null,null,null}', '{null,null,null}', '{null,null,null}', '{0,0,0}', \
+          '{f,f,f}', '{f,f,f}', '{null,null,null}', '{null,null,null}', '00000000-0000-4000-8000-000000000001')",
+        3.0,
+    ),
+    ("cancellations.sql", "('00000000-0000-4000-8000-000000000001')", 1.0),
+    ("expired.sql", "(100, '00000000-0000-4000-8000-000000000001')", 1.0),
+];
+
+/// Runs every hot statement under `session` and looks at what the server did.
+async fn plans_cost_their_batch(db: &Database, session: &str, why: &str) {
     let Side::Postgres(mut connection) = db.another_side().await else { unreachable!() };
-    // Before and after the table's statistics, planned for these values and planned for any.
-    for (statistics, mode) in [("", "auto"), ("ANALYZE task_runs", "auto"), ("", "force_generic_plan")] {
-        connection.execute(AssertSqlSafe(statistics.to_owned())).await.unwrap();
-        connection.execute(AssertSqlSafe(format!("SET plan_cache_mode = {mode}"))).await.unwrap();
+    connection.execute(AssertSqlSafe(session.to_owned())).await.unwrap();
+    for (file, values, most) in HOT {
+        let sql = std::fs::read_to_string(folder("postgres").join(file)).unwrap();
         let mut transaction = connection.begin().await.unwrap();
+        transaction.execute(AssertSqlSafe(format!("PREPARE hot AS {sql}"))).await.unwrap();
         let plan: Vec<String> =
-            sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (ANALYZE, TIMING OFF) {sql}")))
-                .bind(vec!["default".to_owned(), "mail".to_owned(), "none".to_owned()])
-                .bind(50_i64)
-                .bind("w")
-                .bind(Uuid::new_v4())
-                .bind(15.0_f64)
+            sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (ANALYZE, TIMING OFF) EXECUTE hot {values}")))
                 .fetch_all(&mut *transaction)
                 .await
                 .unwrap();
         transaction.rollback().await.unwrap();
-        let plan = plan.join("\n");
-        let why = format!("{statistics} {mode}\n{plan}");
-        assert!(plan.contains("using reproq_task_runs_ready on task_runs"), "{why}");
-        assert!(!plan.contains("Seq Scan on task_runs"), "{why}");
-        assert!(!plan.contains("Bitmap Heap Scan on task_runs"), "{why}");
+        connection.execute("DEALLOCATE hot").await.unwrap();
+        let text = format!("{why}: {file}\n{}", plan.join("\n"));
         assert!(
-            plan.lines().all(|line| !line.contains("rows=20000") && !line.contains("actual rows=13")),
-            "{why}"
+            !text.contains("Seq Scan on task_runs") && !text.contains("Bitmap Heap Scan on task_runs"),
+            "{text}"
         );
+        for line in plan.iter().filter(|line| line.contains(" on task_runs")) {
+            assert!(actual_rows(line) <= most, "{line}\n{text}");
+        }
+        for line in plan.iter().filter_map(|line| line.split("Rows Removed by Filter: ").nth(1)) {
+            assert!(line.trim().parse::<f64>().unwrap() <= most, "{line}\n{text}");
+        }
     }
+}
+
+/// Rows that a node returned over all its loops; 0 if it never ran.
+fn actual_rows(node: &str) -> f64 {
+    let number = |label: &str| -> Option<f64> {
+        node.split("actual ").nth(1)?.split(label).nth(1)?.split([' ', ')']).next()?.parse().ok()
+    };
+    number("rows=").unwrap_or(0.0) * number("loops=").unwrap_or(0.0)
+}
+
+/// What the worker's sessions are set to.
+const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off";
+
+#[tokio::test]
+async fn in_postgres_every_hot_statement_costs_its_batch_whatever_the_statistics_say() {
+    let db = Database::postgres().await;
+    plans_cost_their_batch(&db, SESSION, "an empty table").await;
+    db.execute("ANALYZE task_runs").await;
+    backlog(&db).await;
+    plans_cost_their_batch(&db, SESSION, "statistics of an empty table").await;
+    db.execute("ANALYZE task_runs").await;
+    plans_cost_their_batch(&db, SESSION, "statistics that are right").await;
+    db.execute("DELETE FROM task_runs").await;
+    db.insert_many(100, "", "").await;
+    plans_cost_their_batch(&db, SESSION, "statistics of a full table").await;
+}
+
+#[tokio::test]
+async fn in_postgres_every_hot_statement_costs_its_batch_among_millions() {
+    let db = Database::postgres().await;
+    let rows = |columns: &str, values: &str| {
+        format!(
+            "INSERT INTO task_runs (spec_json, spec_hash, task_path, {columns}) \
+             SELECT '{{}}', n::text, 'shop.tasks.send', {values} FROM generate_series(1, 1000000) AS n"
+        )
+    };
+    // The triggers' work done beforehand: a million times is too often for a test.
+    db.execute(&format!(
+        "ALTER TABLE task_runs SET UNLOGGED; SET session_replication_role = replica; {}; {}; {}; SET session_replication_role = origin",
+        rows("claim_key, gate", "n, 0"),
+        rows("claim_key, gate, run_after", "n, 1, now() + n * interval '1 second' + interval '1 hour'"),
+        rows("status, finished_at", "'SUCCESSFUL', now()"),
+    ))
+    .await;
+    db.insert_many(20_000, "lock_key", "'busy'").await;
+    plans_cost_their_batch(&db, SESSION, "millions, no statistics").await;
+    db.execute("ANALYZE task_runs").await;
+    plans_cost_their_batch(&db, SESSION, "millions").await;
 }
 
 #[tokio::test]
@@ -139,6 +204,7 @@ async fn in_sqlite_a_claim_follows_its_index() {
         ("claim_keyed_visit.sql", "reproq_task_runs_visit"),
         ("glance.sql", "reproq_task_runs_due"),
         ("heartbeat.sql", "reproq_task_runs_running"),
+        ("cancellations.sql", "reproq_task_runs_running"),
         ("claim.sql", "PRIMARY KEY"),
         ("claim_keyed.sql", "PRIMARY KEY"),
         ("key_facts.sql", "reproq_task_runs_lock"),
@@ -163,6 +229,36 @@ async fn in_sqlite_a_claim_follows_its_index() {
     }
 }
 
+/// The statement is the package's, with names for its parameters.
+async fn a_cancellation_reads_no_run_but_those_it_names(
+    db: &Database,
+    dialect: &str,
+    explain: &str,
+    given: &str,
+) {
+    backlog(db).await;
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../src/reproq_django/sql").join(dialect);
+    let text = std::fs::read_to_string(folder.join("statements/cancel_runs.sql")).unwrap();
+    let sql = text.replace("%(result_ids)s", given).replace("%%", "%");
+    let plan: Vec<String> =
+        db.rows(&format!("{explain} {sql}")).await.into_iter().filter_map(|mut row| row.pop()?).collect();
+    let plan = plan.join("\n");
+    assert!(!plan.contains("Seq Scan on task_runs") && !plan.contains("SCAN task_runs"), "{plan}");
+    assert!(plan.contains("task_runs_pkey") || plan.contains("PRIMARY KEY (rowid=?)"), "{plan}");
+}
+
+#[tokio::test]
+async fn in_postgres_a_cancellation_reads_no_run_but_those_it_names() {
+    let db = Database::postgres().await;
+    a_cancellation_reads_no_run_but_those_it_names(&db, "postgres", "EXPLAIN", "'{1,2,3}'").await;
+}
+
+#[tokio::test]
+async fn in_sqlite_a_cancellation_reads_no_run_but_those_it_names() {
+    let db = Database::sqlite().await;
+    a_cancellation_reads_no_run_but_those_it_names(&db, "sqlite", "EXPLAIN QUERY PLAN", "'[1,2,3]'").await;
+}
+
 async fn a_backlog_costs_a_claim_nothing(db: &Database) {
     backlog(db).await;
     let (store, worker) = (db.store().await, worker("w", &["default", "mail"]));
@@ -184,4 +280,24 @@ async fn in_postgres_a_backlog_costs_a_claim_nothing() {
 #[tokio::test]
 async fn in_sqlite_a_backlog_costs_a_claim_nothing() {
     a_backlog_costs_a_claim_nothing(&Database::sqlite().await).await;
+}
+
+#[tokio::test]
+async fn in_sqlite_the_names_of_queues_are_read_off_the_indexes() {
+    let db = Database::sqlite().await;
+    backlog(&db).await;
+    let sql = std::fs::read_to_string(folder("sqlite").join("queue_names.sql")).unwrap();
+    let plan: Vec<String> = db
+        .rows(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .await
+        .into_iter()
+        .filter_map(|mut row| row.pop()?)
+        .filter(|line| line.contains("task_runs"))
+        .collect();
+    // The first queue of a lane has nothing before it to search from: its scan stops at the first entry.
+    for index in ["reproq_task_runs_ready", "reproq_task_runs_visit"] {
+        assert!(plan.contains(&format!("SCAN task_runs USING COVERING INDEX {index}")), "{plan:?}");
+        assert!(plan.contains(&format!("SEARCH r USING COVERING INDEX {index} (queue_name>?)")), "{plan:?}");
+    }
+    assert_eq!(plan.len(), 4, "{plan:?}");
 }

@@ -182,6 +182,16 @@ impl Child {
         Answer::Died { how, stderr_tail: self.stderr.tail() }
     }
 
+    /// Interrupts the task of the run that is waited for; false when it has not begun, or is not the last one that was sent.
+    /// Nothing is sent before its answer is here, so a signal that comes late finds the child between two runs.
+    pub(super) fn interrupt(&mut self) -> bool {
+        let possible = self.has_begun() && self.outgoing.expected.len() == 1 && !self.end.is_known();
+        if possible {
+            unix::interrupt(self.pid);
+        }
+        possible
+    }
+
     /// Kills it with its process group, and waits until it is gone.
     pub(super) async fn kill(mut self) {
         self.kill_group();

@@ -172,9 +172,10 @@ impl Seat {
         }
     }
 
-    /// Waits for the answer to the first run that has none yet. In mode `process`, starts its process first.
+    /// Waits for the answer to the first run that has none yet. In mode `process`, starts its process first. The caller may
+    /// stop waiting, and wait again.
     pub(crate) async fn answer(&mut self, run: &ClaimedRun) -> Answer {
-        if self.executors.settings.mode == Mode::Process {
+        if let (Mode::Process, Occupant::None) = (self.executors.settings.mode, &self.occupant) {
             self.occupant =
                 Occupant::OneShot(Box::new(OneShot::new(run, Rc::clone(&self.executors.settings))));
         }
@@ -190,6 +191,16 @@ impl Seat {
         match &self.occupant {
             Occupant::Child(child) => child.has_begun(),
             Occupant::OneShot(process) => process.has_begun(),
+            Occupant::None => false,
+        }
+    }
+
+    /// Asks the task of the run that is waited for to stop: it is interrupted as Ctrl-C would. Whether it could be asked. It
+    /// cannot when others wait behind it in the same process, because a signal does not say whom it means.
+    pub(crate) fn interrupt(&mut self) -> bool {
+        match &mut self.occupant {
+            Occupant::Child(child) => child.interrupt(),
+            Occupant::OneShot(process) => process.interrupt(),
             Occupant::None => false,
         }
     }

@@ -11,7 +11,7 @@ use reproq_model::wire::Envelope;
 use reproq_store::ClaimedRun;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
+use tokio::process::{ChildStdout, Command};
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::output::Output;
@@ -19,7 +19,7 @@ use super::{Answer, unix};
 use crate::settings::ExecutorSettings;
 
 /// Larger than any envelope that the executor writes.
-const LARGEST_ANSWER: u64 = 64 * 1024 * 1024;
+const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 /// How long a process may take to end after its last word, or after it was killed.
 const END: Duration = Duration::from_secs(2);
 /// How often an end is looked for that should come at once.
@@ -31,6 +31,9 @@ pub(super) struct OneShot {
     result_id: String,
     attempt: i32,
     spec: String,
+    stdout: Option<ChildStdout>,
+    /// What it has said so far.
+    said: Vec<u8>,
     stderr: Option<Output>,
     child: Option<tokio::process::Child>,
     payload_file: Option<PayloadFile>,
@@ -53,15 +56,18 @@ impl OneShot {
             result_id: run.id.to_string(),
             attempt: run.attempts,
             spec: run.spec.clone(),
+            stdout: None,
+            said: Vec::new(),
             stderr: None,
             child: None,
             payload_file: None,
         }
     }
 
-    /// Starts the process and waits for its envelope.
+    /// Starts the process, unless that has been done, and waits for its envelope.
     pub(super) async fn answer(&mut self) -> Answer {
-        match self.start() {
+        let started = if self.child.is_none() { self.start() } else { Ok(()) };
+        match started {
             Ok(()) => self.listen().await,
             Err(error) => Answer::NotBegun {
                 why: format!("{} could not be started: {error}", self.settings.python.display()),
@@ -76,6 +82,7 @@ impl OneShot {
         let spawned = command.spawn();
         drop(command);
         let child = self.child.insert(spawned?);
+        self.stdout = child.stdout.take();
         self.stderr = Some(Output::of(err_read, self.settings.max_stderr_bytes, true)?);
         if let Some(mut stdin) = child.stdin.take() {
             let spec = std::mem::take(&mut self.spec);
@@ -89,22 +96,27 @@ impl OneShot {
 
     /// Waits for the end of what it says. What follows an envelope is not waited for: the attempt has ended with it.
     async fn listen(&mut self) -> Answer {
-        let mut text = Vec::new();
-        let mut broken = None;
-        if let Some(stdout) = self.child.as_mut().and_then(|child| child.stdout.take()) {
-            broken = stdout.take(LARGEST_ANSWER).read_to_end(&mut text).await.err();
-        }
-        let error = match serde_json::from_slice::<Envelope>(&text) {
+        let broken = self.hear().await.err();
+        let error = match serde_json::from_slice::<Envelope>(&self.said) {
             Ok(envelope) => return Answer::Envelope(Box::new(envelope)),
             Err(error) => error,
         };
         let how = self.end().await;
         let how = match broken {
             Some(error) => format!("{how}; its stdout broke: {error}"),
-            None if text.is_empty() => how,
+            None if self.said.is_empty() => how,
             None => format!("{how}; what it wrote to stdout is no envelope: {error}"),
         };
         Answer::Died { how, stderr_tail: self.stderr.as_ref().map(Output::tail).unwrap_or_default() }
+    }
+
+    /// Reads what it says to the end. Whoever stops waiting loses nothing of it.
+    async fn hear(&mut self) -> std::io::Result<()> {
+        if let Some(stdout) = &mut self.stdout {
+            while self.said.len() < LARGEST_ANSWER && stdout.read_buf(&mut self.said).await? > 0 {}
+        }
+        self.stdout = None;
+        Ok(())
     }
 
     fn command(&mut self) -> std::io::Result<Command> {
@@ -138,6 +150,16 @@ impl OneShot {
 
     pub(super) fn has_begun(&self) -> bool {
         self.child.is_some()
+    }
+
+    /// Interrupts its task; false when it has not begun, or has ended.
+    pub(super) fn interrupt(&mut self) -> bool {
+        // None once it is reaped: the number may be another's by then.
+        let pid = self.child.as_ref().and_then(tokio::process::Child::id);
+        if let Some(pid) = pid {
+            unix::interrupt(pid.cast_signed());
+        }
+        pid.is_some()
     }
 
     /// Waits a little for it to end by itself; what is left of it then is killed.

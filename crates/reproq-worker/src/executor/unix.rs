@@ -75,6 +75,14 @@ pub(super) fn kill_group(leader: i32) {
     }
 }
 
+/// Interrupts one process, and none of those that it has started.
+pub(super) fn interrupt(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 1) {
+        // One that has ended needs no asking.
+        let _ = kill_process(pid, Signal::INT);
+    }
+}
+
 /// Whether a process of this one's own has ended. It stays unreaped, and its process id its own.
 pub(super) fn has_ended(pid: i32) -> bool {
     let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;

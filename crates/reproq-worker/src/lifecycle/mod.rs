@@ -1,11 +1,14 @@
-//! What a worker does beside its work: keep its leases, notice what it has lost, take over from those who went silent.
+//! What a worker does beside its work: keep its leases, notice what it has lost and what is cancelled, take over from those who went silent.
 
+mod cancel;
 mod heartbeat;
 mod reclaim;
 
 use std::time::Duration;
 
+pub(crate) use cancel::cancel;
 pub(crate) use heartbeat::{beat, watch};
+pub use reclaim::ending as reclaimed_ending;
 pub(crate) use reclaim::reclaim;
 
 /// How long before a lease's end a worker stops to believe in it: long enough to kill what it has started.

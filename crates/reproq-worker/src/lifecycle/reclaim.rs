@@ -54,7 +54,9 @@ async fn take_back_one_by_one(store: &dyn Store, endings: &[Ending]) -> Result<u
     Ok(count)
 }
 
-fn ending(run: &ExpiredRun) -> Ending {
+/// How a run ends whose lease has lapsed: READY while it has attempts left, else FAILED.
+#[must_use]
+pub fn ending(run: &ExpiredRun) -> Ending {
     let facts = AttemptFacts {
         attempts: run.attempts,
         max_attempts: run.max_attempts,

@@ -1,9 +1,19 @@
 //! One file per command.
 
+mod cancel;
 mod check;
 mod config;
+mod limit;
+mod pause;
+mod prune;
+mod queues;
+mod reclaim;
+mod replay;
+mod reschedule;
 mod stats;
-mod status;
+pub mod status;
+mod triage;
+mod why;
 mod worker;
 
 use std::path::Path;
@@ -28,8 +38,52 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> Result<ExitCode, Fail
         Some(("status", flags)) => status::run(&load(flags)?, flags.get_flag("json")),
         Some(("stats", flags)) => stats::run(&load(flags)?, flags.get_flag("json")),
         Some(("check", flags)) => check::run(&load(flags)?, flags.get_flag("json")),
-        _ => Ok(version()),
+        Some(("version", _)) | None => Ok(version()),
+        Some((name, flags)) => operator(name, flags),
     }
+}
+
+/// The operator's commands; see `cli/operator.rs`.
+fn operator(name: &str, flags: &ArgMatches) -> Result<ExitCode, Failure> {
+    if let Some((inner, flags)) = flags.subcommand() {
+        let config = load(flags)?;
+        return match (name, inner) {
+            ("limit", "set") => limit::set(&config, flags),
+            ("limit", "ls") => limit::ls(&config, flags),
+            ("limit", _) => limit::rm(&config, flags),
+            ("triage", "list") => triage::list(&config, flags),
+            ("triage", "inspect") => triage::inspect(&config, flags),
+            ("triage", _) => triage::retry(&config, flags),
+            _ => prune::expired(&config, flags),
+        };
+    }
+    if matches!(name, "limit" | "triage") {
+        return Ok(usage(name));
+    }
+    let config = load(flags)?;
+    match name {
+        "cancel" => cancel::run(&config, flags),
+        "pause" | "pause-queue" => pause::pause(&config, flags),
+        "resume" | "resume-queue" => pause::resume(&config, flags),
+        "queues" => queues::run(&config, flags.get_flag("json")),
+        "reschedule" => reschedule::run(&config, flags),
+        "reclaim" => reclaim::run(&config, flags),
+        "replay" => replay::run(&config, flags),
+        "prune" => prune::run(&config, flags),
+        "prune-successful" => prune::successful(&config, flags),
+        "prune-workers" => prune::workers(&config, flags),
+        _ => why::run(&config, flags),
+    }
+}
+
+/// What a group of commands has, for who has named none of them.
+fn usage(name: &str) -> ExitCode {
+    let mut tree = cli::command();
+    tree.build();
+    if let Some(group) = tree.find_subcommand_mut(name) {
+        output::print(&group.render_help().to_string());
+    }
+    ExitCode::SUCCESS
 }
 
 fn load(matches: &ArgMatches) -> Result<Resolved, Failure> {

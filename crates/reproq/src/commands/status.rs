@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reproq_config::Resolved;
 use reproq_model::RunStatus;
+use reproq_model::queues::serves;
 use reproq_store::{QueueDepth, WorkerSeen};
 use serde_json::{Value, json};
 
@@ -29,7 +30,8 @@ pub fn run(config: &Resolved, as_json: bool) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn alive(worker: &WorkerSeen) -> bool {
+/// Whether it has been heard of lately.
+pub fn alive(worker: &WorkerSeen) -> bool {
     worker.silent_for <= SILENT
 }
 
@@ -90,7 +92,8 @@ fn queue_table(queues: &[OpenQueue<'_>]) -> String {
     output::table(&["queue", "ready", "scheduled", "running", "waiting", "oldest", ""], &rows)
 }
 
-fn queues_of(worker: &WorkerSeen) -> Vec<String> {
+/// The queues that it serves, as it wrote them down.
+pub fn queues_of(worker: &WorkerSeen) -> Vec<String> {
     // Another version may have written something else there; it is shown as nothing.
     serde_json::from_str(&worker.queues).unwrap_or_default()
 }
@@ -103,12 +106,12 @@ struct OpenQueue<'a> {
     running: i64,
     waiting: i64,
     oldest: Option<Duration>,
-    /// Whether a live worker lists it.
+    /// Whether a live worker serves it.
     served: bool,
 }
 
 fn open_queues<'a>(workers: &[WorkerSeen], depths: &'a [QueueDepth]) -> Vec<OpenQueue<'a>> {
-    let served: Vec<String> = workers.iter().filter(|worker| alive(worker)).flat_map(queues_of).collect();
+    let listed: Vec<Vec<String>> = workers.iter().filter(|worker| alive(worker)).map(queues_of).collect();
     let mut names: Vec<&str> = depths.iter().map(|depth| depth.queue_name.as_str()).collect();
     names.dedup();
     let of =
@@ -126,7 +129,7 @@ fn open_queues<'a>(workers: &[WorkerSeen], depths: &'a [QueueDepth]) -> Vec<Open
                 running: count(name, RunStatus::Running),
                 waiting: count(name, RunStatus::Waiting),
                 oldest: ready.and_then(|depth| depth.oldest_age),
-                served: served.iter().any(|queue| queue == name),
+                served: listed.iter().any(|patterns| serves(patterns, name)),
             }
         })
         .filter(|queue| queue.ready + queue.scheduled + queue.running + queue.waiting > 0)
@@ -150,6 +153,18 @@ mod tests {
 
     fn depth(queue: &str, status: RunStatus, count: i64, scheduled: i64) -> QueueDepth {
         QueueDepth { queue_name: queue.to_owned(), status, count, scheduled, oldest_age: None }
+    }
+
+    #[test]
+    fn a_queue_is_served_by_a_pattern_that_matches_it_and_not_by_an_exclusion() {
+        let workers = [
+            worker(r#"["mail-*","!mail-slow"]"#, Duration::ZERO),
+            worker(r#"["!default","!mail-*","!odd"]"#, Duration::from_secs(1)),
+        ];
+        let queues = ["default", "mail-late", "mail-slow", "odd", "other"];
+        let depths = queues.map(|queue| depth(queue, RunStatus::Ready, 1, 0));
+        let served: Vec<bool> = open_queues(&workers, &depths).iter().map(|queue| queue.served).collect();
+        assert_eq!(served, [false, true, false, false, true]);
     }
 
     #[test]

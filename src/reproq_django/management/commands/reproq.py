@@ -1,4 +1,6 @@
-"""``manage.py reproq <subcommand>``: parses and delegates to ``reproq_django.cli``, a module each."""
+"""``manage.py reproq <subcommand>``: parses and delegates to ``reproq_django.cli``.
+
+A subcommand is a module there; all of an operator's are in one, since the binary does their work."""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from reproq_django import binary
-from reproq_django.cli import check, config, init, install, migrate_worker, stats, status, worker
+from reproq_django.cli import check, config, init, install, migrate_worker, operate, stats, status, worker
 from reproq_django.cli.delegate import called_from_command_line
 
 #: In the order in which a newcomer meets them.
-SUBCOMMANDS = {
+SUBCOMMANDS: dict[str, Any] = {
     "init": init,
     "install": install,
     "worker": worker,
@@ -23,6 +25,7 @@ SUBCOMMANDS = {
     "status": status,
     "stats": stats,
     "config": config,
+    **operate.COMMANDS,
 }
 
 

@@ -14,7 +14,8 @@ SELECT (SELECT count(*) FROM promoted) AS promoted,
           FROM task_runs WHERE status = 'READY' AND gate = 1 AND run_after > now()) AS next_due_us,
        EXISTS (SELECT 1 FROM reproq_diverted_tasks) AS diverts,
        EXISTS (SELECT 1 FROM unnest($1::text[]) AS q (queue_name)
-                WHERE EXISTS (SELECT 1 FROM task_runs r WHERE r.queue_name = q.queue_name AND r.status = 'READY' AND r.gate = 2)
-                   OR EXISTS (SELECT 1 FROM reproq_limited_queues l WHERE l.queue_name IN ('', q.queue_name)
-                                 AND EXISTS (SELECT 1 FROM task_runs r WHERE r.queue_name = q.queue_name AND r.status = 'READY' AND r.gate = 0)))
+                -- LIMIT: the planner would otherwise rather hash the whole backlog than look for one row.
+                WHERE (SELECT TRUE FROM task_runs r WHERE r.queue_name = q.queue_name AND r.status = 'READY' AND r.gate = 2 LIMIT 1)
+                   OR EXISTS (SELECT 1 FROM reproq_limited_queues l WHERE l.queue_name IN ('', q.queue_name))
+                  AND (SELECT TRUE FROM task_runs r WHERE r.queue_name = q.queue_name AND r.status = 'READY' AND r.gate = 0 LIMIT 1))
     OR EXISTS (SELECT 1 FROM promoted WHERE gate = 2 AND queue_name = ANY ($1)) AS keyed_waiting

@@ -1,0 +1,3 @@
+-- $1 queue or null, $2 limit
+SELECT result_id, queue_name, task_path, attempts, max_attempts, (extract(epoch FROM failed_at) * 1000000)::bigint AS failed_us, last_error FROM task_runs
+ WHERE status = 'FAILED' AND ($1::text IS NULL OR queue_name = $1) ORDER BY failed_at DESC NULLS FIRST, result_id DESC LIMIT $2

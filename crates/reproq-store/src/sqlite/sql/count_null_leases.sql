@@ -1,0 +1,1 @@
+SELECT count(*) AS runs FROM task_runs WHERE status = 'RUNNING' AND leased_until IS NULL

@@ -1,0 +1,349 @@
+//! Each case that a run can be in, and what is said of it first.
+
+use std::time::Duration;
+
+use reproq_model::{RunId, RunStatus};
+use reproq_store::{Control, Explanation, Holder, KeyWord, RateRow, RunFacts, WorkerSeen};
+use serde_json::json;
+
+use super::{Reason, reasons};
+
+const NOW: i64 = 1_900_000_000_000_000;
+const SECOND: i64 = 1_000_000;
+
+/// A run that nothing holds back, with an idle worker.
+fn facts() -> Explanation {
+    Explanation {
+        run: RunFacts {
+            id: RunId(12),
+            status: RunStatus::Ready,
+            queue_name: "mail".to_owned(),
+            task_path: "shop.tasks.send".to_owned(),
+            backend_alias: "default".to_owned(),
+            spec_hash: "h".to_owned(),
+            spec: "{}".to_owned(),
+            errors: "[]".to_owned(),
+            last_error: None,
+            priority: 0,
+            attempts: 0,
+            max_attempts: 3,
+            crash_count: 0,
+            timeout_seconds: 60,
+            gate: Some(0),
+            lock_key: None,
+            concurrency_key: None,
+            concurrency_limit: 0,
+            fairness_key: None,
+            rate_key: None,
+            rate_per_second: None,
+            rate_burst: None,
+            cancel_requested: false,
+            leased_by: None,
+            parent_id: None,
+            wait_count: 0,
+            enqueued_at: NOW - 5 * SECOND,
+            run_after: None,
+            expires_at: None,
+            started_at: None,
+            last_attempted_at: None,
+            finished_at: None,
+            failed_at: None,
+            leased_until: None,
+            now: NOW,
+        },
+        pauses: vec![],
+        holders: vec![],
+        words: vec![],
+        rates: vec![],
+        workers: vec![worker("w1", "[\"mail\"]")],
+        busy: vec![],
+        parent_status: None,
+        ahead: 0,
+    }
+}
+
+fn worker(name: &str, queues: &str) -> WorkerSeen {
+    WorkerSeen {
+        worker_id: name.to_owned(),
+        hostname: "h".to_owned(),
+        concurrency: 2,
+        queues: queues.to_owned(),
+        version: "0.2.0".to_owned(),
+        silent_for: Duration::ZERO,
+    }
+}
+
+fn ended(status: RunStatus, kind: &str, message: &str) -> Explanation {
+    let mut facts = facts();
+    facts.run.status = status;
+    facts.run.attempts = 3;
+    facts.run.finished_at = Some(NOW - 60 * SECOND);
+    facts.run.errors = json!([{"kind": "app_error"}, {"kind": kind, "message": message}]).to_string();
+    facts
+}
+
+fn running() -> Explanation {
+    let mut facts = facts();
+    facts.run.status = RunStatus::Running;
+    facts.run.leased_by = Some("w1".to_owned());
+    facts.run.last_attempted_at = Some(NOW - 20 * SECOND);
+    facts.run.leased_until = Some(NOW + 10 * SECOND);
+    facts
+}
+
+fn codes(facts: &Explanation) -> Vec<&'static str> {
+    reasons(facts).iter().map(|reason| reason.code).collect()
+}
+
+fn only(facts: &Explanation) -> Reason {
+    let mut reasons = reasons(facts);
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+    reasons.remove(0)
+}
+
+#[test]
+fn nothing_holds_it_back() {
+    let reason = only(&facts());
+    assert_eq!(reason.code, "nothing");
+    assert!(reason.text.contains("within a second"));
+}
+
+#[test]
+fn a_pause_tells_why_and_until_when() {
+    let mut facts = facts();
+    facts.pauses = vec![Control {
+        is_task: false,
+        name: "mail".to_owned(),
+        paused_at: Some(NOW - 300 * SECOND),
+        reason: Some("deploy".to_owned()),
+        resume_at: Some(NOW + 600 * SECOND),
+    }];
+    let reason = only(&facts);
+    assert_eq!(reason.code, "queue_paused");
+    assert!(reason.text.contains("(5m ago)") && reason.text.contains("(in 10m)"), "{}", reason.text);
+    assert!(reason.text.ends_with(": deploy"), "{}", reason.text);
+    assert_eq!(reason.advice.as_deref(), Some("`reproq resume --queue mail`"));
+    assert_eq!(reason.as_object()["reason"], "deploy");
+    facts.pauses[0].is_task = true;
+    facts.pauses[0].resume_at = None;
+    assert_eq!(only(&facts).code, "task_paused");
+    assert_eq!(only(&facts).as_object()["resume_at"], json!(null));
+}
+
+#[test]
+fn its_time_has_not_come() {
+    let mut facts = facts();
+    facts.run.run_after = Some(NOW + 90 * SECOND);
+    facts.run.gate = Some(1);
+    facts.ahead = 7;
+    let reason = only(&facts);
+    assert_eq!((reason.code, reason.text.contains("(in 90s)")), ("not_due", true));
+    facts.run.run_after = Some(NOW - SECOND);
+    facts.run.gate = Some(0);
+    facts.ahead = 0;
+    assert_eq!(codes(&facts), ["nothing"]);
+}
+
+#[test]
+fn an_attempt_that_failed_is_named_while_the_next_one_waits() {
+    let mut facts = facts();
+    facts.run.run_after = Some(NOW + 30 * SECOND);
+    facts.run.attempts = 1;
+    facts.run.errors =
+        json!([{"kind": "app_error", "exception_class": "shop.Timeout", "message": "no\nanswer"}])
+            .to_string();
+    let reason = only(&facts);
+    assert_eq!(reason.code, "backing_off");
+    assert!(
+        reason.text.starts_with("attempt 1 of 3 failed") && reason.text.ends_with("shop.Timeout: no answer")
+    );
+}
+
+#[test]
+fn nobody_listens_on_its_queue() {
+    let mut facts = facts();
+    facts.workers = vec![worker("w1", "[\"other\"]"), worker("w2", "[\"*\",\"!mail\"]")];
+    let reason = only(&facts);
+    assert_eq!(reason.code, "no_worker");
+    assert!(reason.text.contains("w1 (other), w2 (*,!mail)"), "{}", reason.text);
+    facts.workers = vec![WorkerSeen { silent_for: Duration::from_mins(2), ..worker("w1", "[\"mail\"]") }];
+    assert!(only(&facts).text.contains("no worker is alive at all"));
+    facts.workers = vec![worker("w1", "[\"m*\"]")];
+    assert_eq!(codes(&facts), ["nothing"]);
+}
+
+#[test]
+fn its_lock_is_held() {
+    let mut facts = facts();
+    facts.run.lock_key = Some("account:7".to_owned());
+    facts.run.gate = Some(2);
+    facts.holders =
+        vec![Holder { id: RunId(9), lock: true, worker_id: "w2".to_owned(), since: NOW - 180 * SECOND }];
+    let reason = only(&facts);
+    assert_eq!(reason.code, "lock_held");
+    assert!(reason.text.contains("\"account:7\" is held by run 9 on worker w2 since"), "{}", reason.text);
+    assert_eq!(
+        (&reason.as_object()["holder"], reason.advice.as_deref()),
+        (&json!(9), Some("`reproq why 9`"))
+    );
+}
+
+#[test]
+fn its_key_is_full() {
+    let holder = |id| Holder { id: RunId(id), lock: false, worker_id: "w2".to_owned(), since: NOW - SECOND };
+    let mut facts = facts();
+    facts.run.concurrency_key = Some("api".to_owned());
+    facts.run.concurrency_limit = 9;
+    facts.holders = vec![holder(1), holder(2), holder(3), holder(4)];
+    assert_eq!(codes(&facts), ["nothing"], "its own word allows nine");
+    let word = |amount| KeyWord { key: "concurrency:api".to_owned(), amount, burst: 1, pinned: true };
+    facts.words = vec![word(4.0)];
+    let reason = only(&facts);
+    assert_eq!((reason.code, &reason.as_object()["limit"]), ("limit_reached", &json!(4)));
+    assert!(reason.text.ends_with(", 1 more"), "{}", reason.text);
+    facts.words = vec![word(0.0)];
+    assert_eq!(codes(&facts), ["nothing"], "0 is no limit");
+}
+
+#[test]
+fn a_rate_is_spent() {
+    let row = |key: &str, tat| RateRow {
+        key: key.to_owned(),
+        per_second: 0.5,
+        burst: 1,
+        stated: false,
+        tat,
+        refilled_at: 0,
+        now: NOW,
+    };
+    let mut facts = facts();
+    facts.rates = vec![
+        row("global", None),
+        row("queue:mail", Some(NOW + 2 * SECOND)),
+        row("key:a", Some(NOW + 40 * SECOND)),
+        row("task:shop.tasks.send", Some(NOW - SECOND)),
+    ];
+    let reasons = reasons(&facts);
+    let keys: Vec<_> = reasons.iter().map(|reason| reason.as_object()["key"].clone()).collect();
+    assert_eq!(keys, ["key:a", "queue:mail"], "the one that opens last decides");
+    assert!(reasons[0].text.contains("(in 40s)"), "{}", reasons[0].text);
+    facts.rates = vec![RateRow { per_second: 0.0, ..row("global", Some(NOW + SECOND)) }];
+    assert_eq!(codes(&facts), ["nothing"], "a rate of 0 limits nothing");
+}
+
+#[test]
+fn others_come_first() {
+    let mut facts = facts();
+    facts.busy = vec![("w1".to_owned(), 2), ("elsewhere".to_owned(), 9)];
+    facts.ahead = 3;
+    let reasons = reasons(&facts);
+    assert_eq!(reasons[0].text, "all 2 slots of the 1 live worker of its queue are busy");
+    assert_eq!(reasons[1].text, "3 runs in its queue stand before it");
+    facts.busy = vec![];
+    facts.run.gate = Some(2);
+    facts.ahead = 1000;
+    assert_eq!(only(&facts).text, "1000 or more runs with the same keys stand before it");
+}
+
+#[test]
+fn the_most_decisive_reason_comes_first() {
+    let mut facts = facts();
+    facts.run.expires_at = Some(NOW - SECOND);
+    facts.run.run_after = Some(NOW + SECOND);
+    facts.run.lock_key = Some("l".to_owned());
+    facts.holders = vec![Holder { id: RunId(9), lock: true, worker_id: "w2".to_owned(), since: NOW }];
+    facts.pauses = vec![Control {
+        is_task: false,
+        name: "mail".to_owned(),
+        paused_at: None,
+        reason: None,
+        resume_at: None,
+    }];
+    facts.workers = vec![];
+    assert_eq!(codes(&facts), ["expired", "queue_paused", "not_due", "no_worker", "lock_held"]);
+}
+
+#[test]
+fn a_child_waits_for_its_parent() {
+    let mut facts = facts();
+    facts.run.status = RunStatus::Waiting;
+    facts.run.wait_count = 4;
+    assert_eq!(only(&facts).code, "waiting_for_workflow");
+    facts.run.parent_id = Some(RunId(5));
+    facts.parent_status = Some(RunStatus::Running);
+    assert_eq!(only(&facts).text, "it waits for run 5, which is RUNNING");
+    facts.parent_status = Some(RunStatus::Failed);
+    assert!(only(&facts).advice.unwrap().contains("will not succeed by itself"));
+    facts.parent_status = None;
+    assert!(only(&facts).advice.unwrap().contains("nothing will start it"));
+}
+
+#[test]
+fn it_runs_and_has_a_timeout() {
+    let reason = only(&running());
+    assert_eq!(reason.code, "running");
+    assert!(
+        reason.text.contains("worker w1")
+            && reason.text.contains("(20s ago)")
+            && reason.text.ends_with("(in 40s)")
+    );
+    let mut facts = running();
+    facts.run.cancel_requested = true;
+    assert_eq!(only(&facts).code, "cancel_requested");
+}
+
+#[test]
+fn its_worker_has_fallen_silent() {
+    let mut facts = running();
+    facts.run.leased_until = Some(NOW - 3 * SECOND);
+    facts.workers[0].silent_for = Duration::from_mins(1);
+    let reason = only(&facts);
+    assert_eq!(reason.code, "lease_ended");
+    assert!(
+        reason.text.contains("w1, which is silent, ended") && reason.text.ends_with("(3s ago)"),
+        "{}",
+        reason.text
+    );
+    facts.workers = vec![];
+    assert!(only(&facts).text.contains("signed off"));
+}
+
+#[test]
+fn an_end_is_told_by_its_kind() {
+    use RunStatus::{Cancelled, Failed, Successful};
+    for (status, kind, code) in [
+        (Successful, "", "succeeded"),
+        (Failed, "app_error", "failed"),
+        (Failed, "timeout", "failed"),
+        (Failed, "expired", "expired"),
+        (Failed, "security_violation", "not_allowed"),
+        (Failed, "crashed", "failed"),
+        (Cancelled, "cancelled", "cancelled"),
+        (Cancelled, "discarded", "discarded"),
+        (Cancelled, "replaced", "replaced"),
+        (Cancelled, "", "cancelled"),
+    ] {
+        assert_eq!(only(&ended(status, kind, "m")).code, code, "{status} {kind}");
+    }
+    let mut third = ended(Failed, "crashed", "signal 11");
+    third.run.crash_count = 3;
+    let reason = only(&third);
+    assert_eq!(reason.code, "quarantined");
+    assert!(reason.text.contains("3 times") && reason.text.ends_with("signal 11"));
+    let plain = only(&ended(Failed, "app_error", "no\nway"));
+    assert!(
+        plain.text.ends_with("at attempt 3 of 3: no way") && plain.text.contains("(60s ago)"),
+        "{}",
+        plain.text
+    );
+}
+
+#[test]
+fn errors_that_make_no_sense_do_no_harm() {
+    let mut facts = ended(RunStatus::Failed, "", "");
+    for errors in ["", "null", "{}", "[1]", "[\"x\"]"] {
+        facts.run.errors = errors.to_owned();
+        facts.run.last_error = Some("what is left".to_owned());
+        assert!(only(&facts).text.ends_with("what is left"), "{errors}");
+    }
+}
