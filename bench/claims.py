@@ -1,9 +1,9 @@
 """``python -m bench claims``: what a claim and an ending cost, whatever else waits.
 
-Each case has a database of its own. A claimer (``crates/reproq-store/examples/rounds.rs``: the real store, in the
-rhythm of the dispatcher) makes some rounds in one after another, again and again, so that what disturbs the
-machine disturbs all alike. A round claims a batch and ends it; what it has used up is enqueued again before the
-claimer comes back.
+Each case has a database of its own. A claimer (``crates/reproq-store/examples/rounds.rs``: the real store, in
+the dispatcher's rhythm) makes some rounds in one after another, again and again, so that what disturbs the
+machine disturbs all alike. A round claims a batch and ends it; what it has used up is enqueued again before
+the claimer comes back.
 """
 
 from __future__ import annotations
@@ -211,9 +211,10 @@ def as_text(outcome: dict[str, list[Found]]) -> str:
             )  # fmt: skip
             if max(middle, tail) > ALLOWED or rate < ALLOWED_RATE:
                 late.append(f"  {one.case.name}: p50 {middle:.2f} x, p99 {tail:.2f} x, rate {rate:.2f} x")
+        rounds = len(found[0].rounds)
+        what = f"{name}: ms for a batch of {BATCH} in {rounds:,} rounds; rate: of free work"
         parts += [
-            f"{name}: milliseconds for a batch of {BATCH}, {len(found[0].rounds):,} rounds per case;"
-            + " x: against 1k, tenants against tenants; rate: of free work, with the looks at what is due",
+            f"{what}; x: against 1k, tenants against tenants",
             table(rows, texts={0}),
             f"beyond {ALLOWED} x, or a rate below {ALLOWED_RATE}:" if late else f"all within {ALLOWED} x",
             *late,

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="?",
         choices=["drain", "claims"],
         default="drain",
-        help="drain: real tasks on both databases (the default); claims: the cost of a claim, whatever else waits",
+        help="drain: real tasks, the default; claims: the cost of a claim, whatever else waits",
     )
     parser.add_argument("--quick", action="store_true", help="less of everything")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")

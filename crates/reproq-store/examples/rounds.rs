@@ -66,7 +66,12 @@ impl Claimer {
 
     /// Both lanes take turns in being first while both may have runs.
     async fn claim(&mut self) -> Result<Claim, StoreError> {
-        let request = |limit| ClaimRequest { worker: &self.registration, limit, lease: LEASE };
+        let request = |limit| ClaimRequest {
+            worker: &self.registration,
+            queues: &self.registration.queues,
+            limit,
+            lease: LEASE,
+        };
         if !self.keyed_waiting {
             return self.store.claim(&request(self.batch)).await;
         }
