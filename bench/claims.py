@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from django.db import connections
-from django.db.utils import load_backend
 
 from bench import machine
 from bench.backlogs import QUEUES, Case, cases
@@ -139,7 +138,7 @@ def _on(server: Server, plan: Plan, binary: Path, only: str) -> list[Found]:
         databases, addresses = [], []
         for one in found:
             database, address = server.new_database()
-            connection = stack.enter_context(_connection(database))
+            connection = stack.enter_context(_connection(f"case_{len(databases)}", database))
             began = time.perf_counter()
             apply_schema(connection)
             one.case.fill(connection)
@@ -175,13 +174,14 @@ def _settle(claimer: Claimer, number: int, found: Found) -> None:
 
 
 @contextmanager
-def _connection(database: dict[str, Any]) -> Iterator[Any]:
-    settings = connections.configure_settings({"default": dict(database)})["default"]
-    connection = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, "bench")
+def _connection(alias: str, database: dict[str, Any]) -> Iterator[Any]:
+    connections.databases[alias] = connections.configure_settings({"default": dict(database)})["default"]
     try:
-        yield connection
+        yield connections[alias]
     finally:
-        connection.close()
+        connections[alias].close()
+        del connections[alias]
+        del connections.databases[alias]
 
 
 def as_text(outcome: dict[str, list[Found]]) -> str:
