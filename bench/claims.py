@@ -13,22 +13,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
-
-from django.db import connections
 
 from bench import machine
 from bench.backlogs import QUEUES, Case, cases
 from bench.report import percentile, table
 from bench.server import Postgres, PostgresCluster, Server, Sqlite
-from bench.site import BenchError
-from reproq_django.schema import apply_schema
+from bench.site import BenchError, Mode, new_site
 
 BATCH = 10
+#: No worker is started here.
+MODE = Mode("pool", BATCH)
 #: A blocked backlog that keeps free work waiting for longer has stopped it.
 SETTLE_ROUNDS = 5_000
 ALLOWED = 1.5
@@ -135,24 +134,22 @@ def _on(server: Server, plan: Plan, binary: Path, only: str) -> list[Found]:
     wanted |= {case.against for case in everything if case.name in wanted}
     found = [Found(case) for case in everything if case.name in wanted]
     with ExitStack() as stack:
-        databases, addresses = [], []
-        for one in found:
-            database, address = server.new_database()
-            connection = stack.enter_context(_connection(f"case_{len(databases)}", database))
+        sites = []
+        for number, one in enumerate(found):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="reproq-bench-site-"))
+            site = stack.enter_context(new_site(server, MODE, Path(folder), f"case_{number}"))
             began = time.perf_counter()
-            apply_schema(connection)
-            one.case.fill(connection)
+            one.case.fill(site.connection)
             one.fill_seconds = time.perf_counter() - began
             _say(f"{server.name}: {one.case.name}: filled in {one.fill_seconds:.0f} s")
-            databases.append(connection)
-            addresses.append(address)
-        claimer = stack.enter_context(Claimer(binary, addresses))
+            sites.append(site)
+        claimer = stack.enter_context(Claimer(binary, [site.url for site in sites]))
         for number, one in enumerate(found):
             _settle(claimer, number, one)
-            one.case.refill(databases[number], BATCH)
+            one.case.refill(sites[number].connection, BATCH)
         for turn in range(plan.turns):
             for number, one in enumerate(found):
-                one.case.refill(databases[number], plan.rounds * BATCH)
+                one.case.refill(sites[number].connection, plan.rounds * BATCH)
                 for made, runs in claimer.rounds(number, plan.rounds):
                     if runs != BATCH:
                         raise BenchError(f"{one.case.name}: a round claimed {runs} runs, not {BATCH}")
@@ -171,17 +168,6 @@ def _settle(claimer: Claimer, number: int, found: Found) -> None:
         if runs == BATCH:
             return
     raise BenchError(f"{found.case.name}: no free runs in {SETTLE_ROUNDS} rounds")
-
-
-@contextmanager
-def _connection(alias: str, database: dict[str, Any]) -> Iterator[Any]:
-    connections.databases[alias] = connections.configure_settings({"default": dict(database)})["default"]
-    try:
-        yield connections[alias]
-    finally:
-        connections[alias].close()
-        del connections[alias]
-        del connections.databases[alias]
 
 
 def as_text(outcome: dict[str, list[Found]]) -> str:
@@ -230,6 +216,7 @@ def as_json(outcome: dict[str, list[Found]]) -> dict[str, Any]:
                 "case": one.case.name,
                 "against": one.case.against,
                 "settle_ms": one.settle_ms,
+                "settle_rounds": one.settle_rounds,
                 "rounds_ms": [[made.claim, made.glance, made.finish] for made in one.rounds],
             }
             for one in found

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import claims, machine, report
+from bench import claims, machine, report, wakes
 from bench.measure import Amounts, measure
 from bench.server import Postgres, PostgresCluster, Server, Sqlite
 from bench.site import BenchError, Mode, new_site
@@ -48,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=["drain", "claims"],
+        choices=list(_MEASUREMENTS),
         default="drain",
-        help="drain: real tasks, the default; claims: the cost of a claim, whatever else waits",
+        help="drain: real tasks, the default; claims: whatever else waits; enqueues: with NOTIFY and without; "
+        "starts: on idle workers, with and without notifications",
     )
     parser.add_argument("--quick", action="store_true", help="less of everything")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
@@ -80,9 +81,21 @@ def _claims(options: argparse.Namespace) -> tuple[str, Any, bool]:
     return claims.as_text(found), claims.as_json(found), True
 
 
+def _enqueues(options: argparse.Namespace) -> tuple[str, Any, bool]:
+    os.environ["REPROQ_WORKER_BIN"] = str(_binary())
+    return wakes.enqueues(wakes.QUICK if options.quick else wakes.FULL)
+
+
+def _starts(options: argparse.Namespace) -> tuple[str, Any, bool]:
+    os.environ["REPROQ_WORKER_BIN"] = str(_binary())
+    return wakes.starts(wakes.QUICK if options.quick else wakes.FULL)
+
+
 _MEASUREMENTS: dict[str, Callable[[argparse.Namespace], tuple[str, Any, bool]]] = {
     "drain": _drain,
     "claims": _claims,
+    "enqueues": _enqueues,
+    "starts": _starts,
 }
 """What is printed, what is written as JSON, and whether nothing was lost."""
 

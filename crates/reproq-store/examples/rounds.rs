@@ -43,8 +43,12 @@ impl Claimer {
         let claimed = Instant::now();
         let mut glance = None;
         if claimed >= self.look_at {
-            self.keyed_waiting = self.store.promote_due(&self.registration.queues).await?.keyed_waiting;
-            self.look_at = Instant::now() + GLANCE;
+            let found = self.store.promote_due(&self.registration.queues).await?;
+            self.keyed_waiting = found.keyed_waiting;
+            self.look_at = Instant::now();
+            if found.promoted == 0 || !claim.runs.is_empty() {
+                self.look_at += GLANCE;
+            }
             glance = Some(claimed.elapsed());
         }
         let runs = claim.runs.len();
