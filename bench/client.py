@@ -1,8 +1,8 @@
-"""A process of the site that enqueues: ``python -m bench.client``. Each line of its standard input is an order:
+"""A process of the site that enqueues: ``python -m bench.client``. It takes orders on its standard input:
 
 ``for <seconds>``: enqueue as fast as it goes, one by one, and say how many there were.
 ``rest <count>``: enqueue so many tasks at once that rest in their slots, ahead of all others.
-``single <count> <least> <most>``: enqueue after so many seconds of rest each, and say when and what.
+``single <count> <least> <most>``: so many times rest (seconds), then enqueue; say when and what.
 """
 
 import json

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="?",
         choices=list(_MEASUREMENTS),
         default="drain",
-        help="drain: real tasks, the default; claims: whatever else waits; enqueues: with NOTIFY and without; "
+        help="drain: real tasks, the default; claims: whatever else waits; enqueues: NOTIFY on and off; "
         "starts: on idle workers, with and without notifications",
     )
     parser.add_argument("--quick", action="store_true", help="less of everything")

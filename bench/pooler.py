@@ -1,10 +1,10 @@
-"""What may stand between a worker and PostgreSQL: ``python -m bench.pooler <how> <port of the server>`` prints
-the port where it listens, and ends with its standard input.
+"""What may stand between a worker and PostgreSQL. ``python -m bench.pooler <how> <port of the server>``
+prints the port where it listens, and ends with its standard input.
 
-``transaction``: clients share a few connections to the server, each lent for one transaction, as PgBouncer does
-with ``pool_mode=transaction``. What a client has set, prepared or listens to is unknown to the server that it
-meets next. Settings in a client's first message are refused in PgBouncer's words. ``deaf``: a connection for each
-client, on which no notification arrives. Both are only for servers that trust everybody.
+``transaction``: clients share a few connections to the server, each lent for one transaction, as PgBouncer
+does with ``pool_mode=transaction``. What a client has set, prepared or listens to is unknown to the server
+that it meets next. Settings in a client's first message are refused in PgBouncer's words. ``deaf``: a
+connection for each client, on which no notification arrives. Both are only for servers that trust everybody.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Pool:
 
     async def lend(self, client: Client) -> Backend:
         await self._room.acquire()
-        # The one that has rested longest: a client that counts on meeting the same one again is wrong at once.
+        # The one that has rested longest: who counts on meeting the same one again is wrong at once.
         backend = self._idle.popleft() if self._idle else await self._connect()
         backend.client, client.backend = client, backend
         return backend

@@ -6,7 +6,6 @@ import time
 
 from django.tasks import task
 
-
 REST_SECONDS = 0.02
 
 

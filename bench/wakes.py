@@ -1,9 +1,9 @@
 """``python -m bench enqueues`` and ``python -m bench starts``: what NOTIFY costs, and what its absence costs.
 
-Enqueues: eight processes enqueue one by one while a worker is busy; in turns on a site as it is, and on one whose
-workers never say that they want to be woken, so that no enqueue notifies. Starts: from before ``enqueue()`` to the
-first line of the task, on workers that have been idle for a while; as it is, with every notification lost, and
-behind a transaction pooler. The workers of all sites wait side by side.
+Enqueues: eight processes enqueue one by one while a worker is busy; in turns on a site as it is, and on one
+whose workers never seem to want to be woken, so that no enqueue notifies. Starts: from before ``enqueue()``
+to the first line of the task, on workers that have been idle for a while: as it is, with every notification
+lost, and behind a transaction pooler. The workers of all sites wait side by side.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Enqueued:
 
     @property
     def ratio(self) -> float:
-        """The median over the rounds, each with its neighbour: what disturbs for longer than that cancels out."""
+        """Each round against its neighbour: what disturbs for longer cancels out."""
         return median(on / off for on, off in zip(self.on, self.off, strict=True))
 
 
@@ -135,7 +135,7 @@ def _enqueues_as_text(plan: Plan, found: dict[str, Enqueued], *, sound: bool) ->
         )  # fmt: skip
     return "\n".join(
         [
-            f"{CLIENTS} clients enqueue one by one, {plan.rounds} rounds of {plan.seconds:.0f} s on each site",
+            f"{CLIENTS} clients, one run per call, {plan.rounds} rounds of {plan.seconds:.0f} s on each site",
             table(rows, texts={0}),
             _within(
                 found["slots full"].ratio >= ALLOWED_RATE, f"NOTIFY costs at most {1 - ALLOWED_RATE:.0%}"
@@ -185,7 +185,7 @@ def _starts_as_text(found: dict[str, list[float]], *, sound: bool) -> str:
     least, most = REST_SECONDS
     return "\n".join(
         [
-            f"from before enqueue() to the task's first line, after {least}-{most} s of rest, on idle workers",
+            f"from before enqueue() to the task's first line, on workers idle for {least}-{most} s",
             table(rows, texts={0}),
             _within(slowest < ALLOWED_START, f"p99 below {ALLOWED_START} s"),
             _verdict(sound=sound),
@@ -198,4 +198,4 @@ def _within(good: bool, what: str) -> str:
 
 
 def _verdict(*, sound: bool) -> str:
-    return "every task ran to its end, and once" if sound else "FAILED: tasks were lost or ran more than once"
+    return "every task ran to its end, and once" if sound else "FAILED: tasks were lost or repeated"
