@@ -97,7 +97,7 @@ def drop_schema(connection: BaseDatabaseWrapper) -> None:
         if connection.vendor == "postgresql":
             cursor.execute(
                 "DROP FUNCTION IF EXISTS reproq_assign_lane, reproq_claim_key, reproq_open_gate,"
-                " reproq_visit_key, reproq_short, reproq_state_limit, reproq_take_over_tokens,"
+                " reproq_visit_key, reproq_short, reproq_state_limits, reproq_take_over_tokens,"
                 " reproq_take_over_pace"
             )
 

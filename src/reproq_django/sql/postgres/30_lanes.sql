@@ -35,17 +35,6 @@ LANGUAGE sql IMMUTABLE AS $reproq$
     SELECT CASE WHEN lock_key <> '' OR concurrency_key <> '' OR fairness_key <> '' OR rate_key <> '' THEN 2 ELSE 0 END::smallint
 $reproq$;
 
--- Keeps a key's limit as the latest enqueue states it; see reproq_key_limits.
-CREATE OR REPLACE FUNCTION reproq_state_limit(name TEXT, stated DOUBLE PRECISION, allowed_at_once INTEGER) RETURNS VOID
-LANGUAGE plpgsql AS $reproq$
-BEGIN
-    IF NOT COALESCE((SELECT k.amount = stated AND k.burst = allowed_at_once FROM reproq_key_limits k
-                      WHERE k.key = name AND NOT k.pinned ORDER BY k.limit_id DESC LIMIT 1), FALSE) THEN
-        INSERT INTO reproq_key_limits (key, amount, burst) VALUES (name, stated, allowed_at_once);
-    END IF;
-END
-$reproq$;
-
 CREATE OR REPLACE FUNCTION reproq_assign_lane() RETURNS TRIGGER
 LANGUAGE plpgsql AS $reproq$
 BEGIN
@@ -58,14 +47,6 @@ BEGIN
     NEW.visit_key := NULL;
     IF NEW.gate = 2 THEN
         NEW.visit_key := reproq_visit_key(NEW.fairness_key, NEW.concurrency_key, NEW.lock_key, NEW.rate_key, NEW.task_path);
-        IF TG_OP = 'INSERT' OR (OLD.concurrency_key, OLD.concurrency_limit) IS DISTINCT FROM (NEW.concurrency_key, NEW.concurrency_limit) THEN
-            IF NEW.concurrency_key <> '' AND NEW.concurrency_limit > 0 THEN
-                PERFORM reproq_state_limit('concurrency:' || NEW.concurrency_key, NEW.concurrency_limit, 1);
-            END IF;
-            IF NEW.rate_key <> '' AND NEW.rate_per_second > 0 THEN
-                PERFORM reproq_state_limit(NEW.rate_key, NEW.rate_per_second, GREATEST(COALESCE(NEW.rate_burst, 1), 1));
-            END IF;
-        END IF;
     END IF;
     IF NEW.run_after > clock_timestamp() THEN
         NEW.gate := 1;
@@ -88,6 +69,38 @@ CREATE OR REPLACE TRIGGER reproq_task_runs_update_lane
           IS DISTINCT FROM (NEW.status, NEW.run_after, NEW.priority, NEW.lock_key, NEW.concurrency_key, NEW.concurrency_limit,
                             NEW.fairness_key, NEW.rate_key))
     EXECUTE FUNCTION reproq_assign_lane();
+
+-- Keeps a key's limit as the latest enqueue states it; see reproq_key_limits. After the row is there: an enqueue that joins a twin
+-- says nothing.
+DROP FUNCTION IF EXISTS reproq_state_limit(TEXT, DOUBLE PRECISION, INTEGER);
+CREATE OR REPLACE FUNCTION reproq_state_limits() RETURNS TRIGGER
+LANGUAGE plpgsql AS $reproq$
+DECLARE
+    word RECORD;
+BEGIN
+    FOR word IN
+        SELECT 'concurrency:' || NEW.concurrency_key AS key, NEW.concurrency_limit::float8 AS amount, 1 AS burst
+         WHERE NEW.concurrency_key <> '' AND NEW.concurrency_limit > 0
+        UNION ALL
+        SELECT NEW.rate_key, NEW.rate_per_second, GREATEST(COALESCE(NEW.rate_burst, 1), 1)
+         WHERE NEW.rate_key <> '' AND NEW.rate_per_second > 0
+    LOOP
+        IF NOT COALESCE((SELECT k.amount = word.amount AND k.burst = word.burst FROM reproq_key_limits k
+                          WHERE k.key = word.key AND NOT k.pinned ORDER BY k.limit_id DESC LIMIT 1), FALSE) THEN
+            INSERT INTO reproq_key_limits (key, amount, burst) VALUES (word.key, word.amount, word.burst);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END
+$reproq$;
+
+CREATE OR REPLACE TRIGGER reproq_task_runs_state_limits AFTER INSERT ON task_runs
+    FOR EACH ROW WHEN ((NEW.concurrency_key <> '' AND NEW.concurrency_limit > 0) OR (NEW.rate_key <> '' AND NEW.rate_per_second > 0))
+    EXECUTE FUNCTION reproq_state_limits();
+CREATE OR REPLACE TRIGGER reproq_task_runs_restate_limits AFTER UPDATE OF concurrency_key, concurrency_limit ON task_runs
+    FOR EACH ROW WHEN (NEW.status = 'READY' AND NEW.concurrency_key <> '' AND NEW.concurrency_limit > 0
+        AND (OLD.concurrency_key, OLD.concurrency_limit) IS DISTINCT FROM (NEW.concurrency_key, NEW.concurrency_limit))
+    EXECUTE FUNCTION reproq_state_limits();
 
 -- A rate as the earlier system, its command line and its admin set it: tokens that are there now. What counts is `tat`.
 CREATE OR REPLACE FUNCTION reproq_take_over_tokens() RETURNS TRIGGER
