@@ -24,6 +24,11 @@ const GLANCE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Busy for so long, a worker does not want to be woken: it looks anyway, and each NOTIFY costs its sender.
 const AWAKE: Duration = Duration::from_millis(200);
+/// So soon after work has come, more is likely: a worker that is awake looks again rather than ask to be woken. Otherwise one
+/// that keeps up with a stream of enqueues would have each of them notify.
+const LULL: Duration = Duration::from_millis(50);
+/// How often it looks meanwhile.
+const LULL_LOOK: Duration = Duration::from_millis(5);
 /// How often to look at the state of things when there is nothing else to wait for.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -54,8 +59,17 @@ struct Rhythm {
     next_rated: Option<Instant>,
     keyed_first: bool,
     keys_left: bool,
-    busy_since: Option<Instant>,
+    /// Since when there has been no lull.
+    busy_since: Instant,
+    /// When there was work, last.
+    worked_at: Option<Instant>,
     wants_wake: bool,
+}
+
+impl Rhythm {
+    fn in_lull(&self) -> bool {
+        self.worked_at.is_some_and(|at| at.elapsed() < LULL)
+    }
 }
 
 impl Dispatcher {
@@ -70,7 +84,8 @@ impl Dispatcher {
             next_rated: None,
             keyed_first: false,
             keys_left: false,
-            busy_since: None,
+            busy_since: Instant::now(),
+            worked_at: None,
             wants_wake: true,
         };
         while self.attempts.shutdown.urgency() == Urgency::None {
@@ -95,7 +110,8 @@ impl Dispatcher {
                 () = attempts.slots.freed() => {}
                 () = self.pause(TICK) => {}
             }
-            return Ok(());
+            // Full is busy, however long its tasks take.
+            return self.stay_awake(rhythm).await;
         }
         let claimed = self.claim(room, rhythm).await?;
         if Instant::now() >= rhythm.look_at && self.glance(claimed, rhythm).await? {
@@ -112,10 +128,16 @@ impl Dispatcher {
             self.idle(rhythm).await;
             return Ok(());
         }
+        if rhythm.in_lull() {
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = self.pause(LULL_LOOK) => {}
+            }
+            return Ok(());
+        }
         // Say so first and look once more: an enqueue in between either sees the wish or is seen.
         self.store.set_wants_wake(&self.registration, true).await?;
         rhythm.wants_wake = true;
-        rhythm.busy_since = None;
         rhythm.look_at = Instant::now();
         rhythm.queues.doubt();
         Ok(())
@@ -205,8 +227,15 @@ impl Dispatcher {
 
     async fn busy(&self, rhythm: &mut Rhythm) -> Result<(), StoreError> {
         rhythm.poll = self.attempts.settings.poll_min;
-        let since = *rhythm.busy_since.get_or_insert_with(Instant::now);
-        if rhythm.wants_wake && since.elapsed() > AWAKE {
+        if !rhythm.in_lull() {
+            rhythm.busy_since = Instant::now();
+        }
+        self.stay_awake(rhythm).await
+    }
+
+    async fn stay_awake(&self, rhythm: &mut Rhythm) -> Result<(), StoreError> {
+        rhythm.worked_at = Some(Instant::now());
+        if rhythm.wants_wake && rhythm.busy_since.elapsed() > AWAKE {
             self.store.set_wants_wake(&self.registration, false).await?;
             rhythm.wants_wake = false;
         }
@@ -216,7 +245,6 @@ impl Dispatcher {
     /// Sleeps until there may be work: a wake-up, the next due time, or the next poll.
     async fn idle(&self, rhythm: &mut Rhythm) {
         let settings = &self.attempts.settings;
-        rhythm.busy_since = None;
         let soonest = [rhythm.next_due, rhythm.next_rated].into_iter().flatten().min();
         let due = soonest.map(|at| at.saturating_duration_since(Instant::now()));
         let wait = due.unwrap_or(rhythm.poll).min(rhythm.poll);
