@@ -155,8 +155,9 @@ impl Dispatcher {
         let known = self.keyed_waiting.replace(glance.keyed_waiting);
         rhythm.look_at = now + GLANCE;
         rhythm.next_due = glance.next_due.map(|wait| now + wait);
-        if glance.promoted > 0 && rhythm.queues.doubt() {
-            // They are of any queue, perhaps of one that nobody has named yet.
+        if glance.promoted > 0 && (rhythm.queues.doubt() || claimed == 0) {
+            // They are of any queue, perhaps of one that nobody has named yet. Or a claim met only runs that had to be put
+            // aside: what is behind them must not wait for the next look.
             rhythm.look_at = now;
         }
         Ok(another_queue || glance.promoted > 0 || (glance.keyed_waiting && !known))
