@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 /// As in `reproq-worker/src/dispatcher.rs`.
 const GLANCE: Duration = Duration::from_millis(20);
+const BARREN: Duration = Duration::from_millis(5);
 const LEASE: Duration = Duration::from_secs(15);
 
 /// What the dispatcher knows between two rounds.
@@ -27,6 +28,7 @@ struct Claimer {
     look_at: Instant,
     keyed_waiting: bool,
     keyed_first: bool,
+    barren_at: Option<Instant>,
 }
 
 struct Round {
@@ -70,28 +72,28 @@ impl Claimer {
 
     /// Both lanes take turns in being first while both may have runs.
     async fn claim(&mut self) -> Result<Claim, StoreError> {
-        let request = |limit| ClaimRequest {
-            worker: &self.registration,
-            queues: &self.registration.queues,
-            limit,
-            lease: LEASE,
-        };
+        let registration = self.registration.clone();
+        let request =
+            |limit| ClaimRequest { worker: &registration, queues: &registration.queues, limit, lease: LEASE };
         if !self.keyed_waiting {
             return self.store.claim(&request(self.batch)).await;
         }
-        let keyed_first = self.keyed_first;
-        self.keyed_first = !keyed_first;
+        let barren = self.barren_at.is_some_and(|at| at.elapsed() < BARREN);
+        let keyed_first = self.keyed_first && !barren;
+        self.keyed_first = !self.keyed_first;
         let mut all = Claim::default();
         for keyed in [keyed_first, !keyed_first] {
             let room = self.batch - u32::try_from(all.runs.len()).unwrap_or(self.batch);
             if room > 0 {
                 let request = request(room);
                 let claim = if keyed {
-                    self.store.claim_keyed(&request).await
+                    let claim = self.store.claim_keyed(&request).await?;
+                    self.barren_at = (claim.runs.is_empty() && !claim.more).then(Instant::now);
+                    claim
                 } else {
-                    self.store.claim(&request).await
+                    self.store.claim(&request).await?
                 };
-                all.runs.extend(claim?.runs);
+                all.runs.extend(claim.runs);
             }
         }
         Ok(all)
@@ -135,6 +137,7 @@ async fn claimer(number: usize, batch: u32, queues: &str, address: &str) -> Resu
         look_at: Instant::now(),
         keyed_waiting: true,
         keyed_first: false,
+        barren_at: None,
     })
 }
 

@@ -20,6 +20,8 @@ use crate::telemetry;
 const BATCH: u32 = 200;
 /// While busy, how often to look for runs that have become due or have a key.
 const GLANCE: Duration = Duration::from_millis(20);
+/// For so long after the keyed lane had nothing to give, it is not the first; it is still asked for what the other leaves.
+const BARREN: Duration = Duration::from_millis(5);
 /// How long a claimed run may wait for a slot before others get the chance.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Busy for so long, a worker does not want to be woken: it looks anyway, and each NOTIFY costs its sender.
@@ -58,6 +60,8 @@ struct Rhythm {
     /// When a rate lets the next run start.
     next_rated: Option<Instant>,
     keyed_first: bool,
+    /// When the keyed lane had nothing to give, last.
+    barren_at: Option<Instant>,
     keys_left: bool,
     /// Since when there has been no lull.
     busy_since: Instant,
@@ -83,6 +87,7 @@ impl Dispatcher {
             next_due: None,
             next_rated: None,
             keyed_first: false,
+            barren_at: None,
             keys_left: false,
             busy_since: Instant::now(),
             worked_at: None,
@@ -168,7 +173,8 @@ impl Dispatcher {
     async fn claim(&self, room: u32, rhythm: &mut Rhythm) -> Result<u32, StoreError> {
         rhythm.keys_left = false;
         rhythm.next_rated = None;
-        let lanes: &[Lane] = match (self.keyed_waiting.get(), rhythm.keyed_first) {
+        let barren = rhythm.barren_at.is_some_and(|at| at.elapsed() < BARREN);
+        let lanes: &[Lane] = match (self.keyed_waiting.get(), rhythm.keyed_first && !barren) {
             (false, _) => &[Lane::Plain],
             (true, false) => &[Lane::Plain, Lane::Keyed],
             (true, true) => &[Lane::Keyed, Lane::Plain],
@@ -200,6 +206,9 @@ impl Dispatcher {
             Lane::Plain => self.store.claim(&request).await?,
             Lane::Keyed => self.store.claim_keyed(&request).await?,
         };
+        if matches!(lane, Lane::Keyed) {
+            rhythm.barren_at = (claim.runs.is_empty() && !claim.more).then(Instant::now);
+        }
         rhythm.keys_left |= claim.more;
         let next_rated = claim.again_in.map(|wait| Instant::now() + wait);
         rhythm.next_rated = [rhythm.next_rated, next_rated].into_iter().flatten().min();
