@@ -4,8 +4,8 @@
 
     python tools/postgres.py run -- python tools/mutants.py [WORD ...]
 
-Each mutant is one replacement in one file; the file is put back whatever happens. A mutant that no test notices has
-survived, and the exit code is 1. With words, only mutants whose name has one of them.
+Each mutant is one replacement in one file; the file is put back whatever happens. A mutant that no test
+notices has survived, and the exit code is 1. With words, only mutants whose name has one of them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ MUTANTS = [
         "the finish does not match the owner",
         f"{STORE}/postgres/sql/finish.sql",
         "AND (r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))\n), decided",
-        "AND (TRUE OR r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))\n), decided",
+        "AND (TRUE OR r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < "
+        "clock_timestamp()))\n), decided",
     ),
     Mutant(
         "an ending keeps its slot",
@@ -80,7 +81,8 @@ MUTANTS = [
         "the decision is made by facts that are older than the locks",
         f"{STORE}/postgres/claim_keyed.rs",
         "    let admission = lane.decide(visit, plan, &within, &facts, request.limit);",
-        "    let admission = lane.decide(visit, plan, &within, &Facts { locks: HashSet::new(), slots: HashMap::new(), ..facts.clone() }, request.limit);",
+        "    let admission = lane.decide(visit, plan, &within, &Facts { locks: HashSet::new(), "
+        "slots: HashMap::new(), ..facts.clone() }, request.limit);",
     ),
     Mutant(
         "rates are read without being locked",
@@ -133,7 +135,8 @@ MUTANTS = [
     Mutant(
         "a counted queue is claimed without being counted",
         f"{STORE}/postgres/sql/claim.sql",
-        "       AND NOT EXISTS (SELECT 1 FROM reproq_limited_queues l WHERE l.queue_name IN ('', q.queue_name))\n",
+        "       AND NOT EXISTS (SELECT 1 FROM reproq_limited_queues l WHERE l.queue_name IN "
+        "('', q.queue_name))\n",
         "",
     ),
     Mutant(

@@ -142,9 +142,9 @@ impl Bench<'_> {
             wish.over_limit,
             wish.max_attempts,
         );
-        let made = self.db.rows(&sql).await;
-        assert_eq!(made.is_empty(), self.model.twin(wish).is_some(), "{wish:?}");
-        let Some(id) = made.into_iter().next().and_then(|mut row| row.pop().flatten()) else { return };
+        let answer = self.db.rows(&sql).await;
+        assert_eq!(answer.is_empty(), self.model.twin(wish).is_some(), "{wish:?}");
+        let Some(id) = answer.into_iter().next().and_then(|mut row| row.pop().flatten()) else { return };
         if let Some((key, limit)) = wish.concurrency.filter(|(_, limit)| *limit > 0) {
             self.model.stated.insert(key, limit);
         }
