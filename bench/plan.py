@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bench import machine, report
+from bench import claims, machine, report, wakes
 from bench.measure import Amounts, measure
 from bench.server import Postgres, PostgresCluster, Server, Sqlite
 from bench.site import BenchError, Mode, new_site
@@ -40,21 +41,63 @@ QUICK = Plan(1, {"pool": Amounts(2_000, 40), "process": Amounts(8, 4)}, seconds=
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Reproq on this machine.")
-    parser.add_argument("--quick", action="store_true", help="less of everything, in less than a minute")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure Reproq on this machine. Each measurement's module says more.",
+    )
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=list(_MEASUREMENTS),
+        default="drain",
+        help="drain: real tasks, the default; claims: whatever else waits; enqueues: NOTIFY on and off; "
+        "starts: on idle workers, with and without notifications",
+    )
+    parser.add_argument("--quick", action="store_true", help="less of everything")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
+    parser.add_argument("--database", choices=["postgres", "sqlite"], help="claims: only on this one")
+    parser.add_argument("--only", default="", metavar="TEXT", help="claims: cases with this in their names")
     options = parser.parse_args(arguments)
-    plan = QUICK if options.quick else FULL
-    os.environ["REPROQ_WORKER_BIN"] = str(_binary())
     try:
-        outcome = run(plan)
+        text, samples, sound = _MEASUREMENTS[options.what](options)
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(report.as_text(outcome))
+    print(text)
     if options.json:
-        options.json.write_text(json.dumps(report.as_json(outcome), indent=1) + "\n")
-    return 0 if outcome.is_sound else 1
+        options.json.write_text(json.dumps(samples, indent=1) + "\n")
+    return 0 if sound else 1
+
+
+def _drain(options: argparse.Namespace) -> tuple[str, Any, bool]:
+    os.environ["REPROQ_WORKER_BIN"] = str(_binary())
+    outcome = run(QUICK if options.quick else FULL)
+    return report.as_text(outcome), report.as_json(outcome), outcome.is_sound
+
+
+def _claims(options: argparse.Namespace) -> tuple[str, Any, bool]:
+    names = [options.database] if options.database else ["postgres", "sqlite"]
+    found = claims.run(claims.QUICK if options.quick else claims.FULL, names, options.only)
+    return claims.as_text(found), claims.as_json(found), True
+
+
+def _enqueues(options: argparse.Namespace) -> tuple[str, Any, bool]:
+    os.environ["REPROQ_WORKER_BIN"] = str(_binary())
+    return wakes.enqueues(wakes.QUICK if options.quick else wakes.FULL)
+
+
+def _starts(options: argparse.Namespace) -> tuple[str, Any, bool]:
+    os.environ["REPROQ_WORKER_BIN"] = str(_binary())
+    return wakes.starts(wakes.QUICK if options.quick else wakes.FULL)
+
+
+_MEASUREMENTS: dict[str, Callable[[argparse.Namespace], tuple[str, Any, bool]]] = {
+    "drain": _drain,
+    "claims": _claims,
+    "enqueues": _enqueues,
+    "starts": _starts,
+}
+"""What is printed, what is written as JSON, and whether nothing was lost."""
 
 
 def run(plan: Plan) -> report.Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -190,8 +190,12 @@ def _table(found: dict[Key, dict[str, Any]], columns: Sequence[Column]) -> str:
     for key, values in found.items():
         cells = (cell(values) for _, cell in columns)
         rows.append((key.executor, str(key.concurrency), key.database, *cells))
+    return table(rows, texts={0, 2})
+
+
+def table(rows: Sequence[Sequence[str]], texts: Collection[int]) -> str:
+    """The first row is the heading; the columns ``texts`` begin on the left."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    texts = {0, 2}
     return "\n".join(
         "  "
         + "  ".join(

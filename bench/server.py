@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from bench.machine import ROOT, FamilyCpu
 
@@ -55,6 +56,7 @@ class Postgres:
 
     def __init__(self, cluster: PostgresCluster) -> None:
         self._cluster = cluster
+        self.port = cluster.port
         self._numbers = itertools.count()
         self._postmaster = int((cluster.data / "postmaster.pid").read_text().splitlines()[0])
 
@@ -79,3 +81,35 @@ class Postgres:
         with psycopg.connect(self._cluster.dsn()) as connection:
             row = connection.execute("SHOW server_version").fetchone()
         return str(row[0]) if row else "unknown"
+
+
+class Between:
+    """The same cluster with a process of ``bench.pooler`` in between."""
+
+    def __init__(self, postgres: Postgres, how: str) -> None:
+        self.name = f"{postgres.name}, {how}"
+        self._postgres = postgres
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.pooler", how, str(postgres.port)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout
+        self._port = int(self._process.stdout.readline())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The end of its input is its end.
+        self._process.communicate()
+
+    def new_database(self) -> tuple[dict[str, Any], str]:
+        database, url = self._postgres.new_database()
+        there = f":{self._postgres.port}/"
+        return database | {"PORT": str(self._port)}, url.replace(there, f":{self._port}/")
+
+    def cpu_seconds(self) -> float:
+        return self._postgres.cpu_seconds() + FamilyCpu.of(self._process.pid).total

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from django.db import connections
 from django.test import override_settings
@@ -46,12 +46,33 @@ class Mode:
 class Site:
     """What a measurement works with."""
 
-    def __init__(self, server: Server, mode: Mode, url: str, folder: Path) -> None:
-        self.server, self.mode, self.url, self.folder = server, mode, url, folder
+    def __init__(
+        self, server: Server, mode: Mode, database: dict[str, Any], url: str, folder: Path, alias: str
+    ) -> None:
+        self.server, self.mode, self.url, self.folder, self.alias = server, mode, url, folder, alias
+        #: What makes a process of its own one of this site's.
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("PYTHONDONTWRITEBYTECODE", "REPROQ_LOG", "RUST_LOG")
+        } | {
+            "DJANGO_SETTINGS_MODULE": "bench.site_settings",
+            "REPROQ_BENCH_DATABASE": json.dumps(database),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        }
 
     def runs(self, **where: Any) -> Any:
         """The runs, straight from the table."""
-        return TaskRun.objects.using(ALIAS).filter(**where)
+        return TaskRun.objects.using(self.alias).filter(**where)
+
+    @property
+    def connection(self) -> Any:
+        """This process's own."""
+        return connections[self.alias]
+
+    def execute(self, sql: str) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql)
 
     @contextmanager
     def worker(self) -> Iterator[Worker]:
@@ -65,19 +86,21 @@ class Site:
 
 
 @contextmanager
-def new_site(server: Server, mode: Mode, folder: Path) -> Iterator[Site]:
-    """A site with an empty queue; its folder must exist and be its own."""
+def new_site(server: Server, mode: Mode, folder: Path, alias: str = ALIAS) -> Iterator[Site]:
+    """A site with an empty queue; its folder must exist and be its own.
+
+    What this process enqueues goes to the latest of its sites.
+    """
     database, url = server.new_database()
-    os.environ["REPROQ_BENCH_DATABASE"] = json.dumps(database)
-    connections.databases[ALIAS] = connections.configure_settings({"default": dict(database)})["default"]
+    connections.databases[alias] = connections.configure_settings({"default": dict(database)})["default"]
     try:
-        with override_settings(REPROQ_DEFAULT_DB_ALIAS=ALIAS):
-            apply_schema(connections[ALIAS])
-            yield Site(server, mode, url, folder)
+        with override_settings(REPROQ_DEFAULT_DB_ALIAS=alias):
+            apply_schema(connections[alias])
+            yield Site(server, mode, database, url, folder, alias)
     finally:
-        connections[ALIAS].close()
-        del connections[ALIAS]
-        del connections.databases[ALIAS]
+        connections[alias].close()
+        del connections[alias]
+        del connections.databases[alias]
 
 
 class Worker:
@@ -85,15 +108,9 @@ class Worker:
 
     def __init__(self, site: Site) -> None:
         self._log = site.folder / "worker.log"
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("PYTHONDONTWRITEBYTECODE", "REPROQ_LOG", "RUST_LOG")
-        } | {
+        environment = site.environment | {
             "DATABASE_URL": site.url,
-            "DJANGO_SETTINGS_MODULE": "bench.site_settings",
             "REPROQ_PYTHON_BIN": sys.executable,
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
             "ALLOWED_TASK_MODULES": "bench.tasks",
         }
         flags = ["--executor-mode", site.mode.executor, "--concurrency", str(site.mode.concurrency)]
@@ -139,6 +156,39 @@ class Worker:
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace")[-4000:]
+
+
+class Client:
+    """Another process of the site: see ``bench.client``."""
+
+    def __init__(self, site: Site) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.client"],
+            env=site.environment,
+            cwd=site.folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The end of its input is its end.
+        self._process.communicate()
+
+    def order(self, what: str) -> None:
+        """Its answer comes when it has done that."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> str:
+        assert self._process.stdout
+        if not (line := self._process.stdout.readline()):
+            raise BenchError("a client has ended, see above")
+        return line.strip()
 
 
 def until(condition: Callable[[], Any], *, seconds: float, pause: float) -> bool:

@@ -6,6 +6,8 @@ import time
 
 from django.tasks import task
 
+REST_SECONDS = 0.02
+
 
 @task
 def noop(number: int) -> None:
@@ -16,3 +18,14 @@ def noop(number: int) -> None:
 def started_at(number: int) -> int:
     """When this task's own code began, nanoseconds since the epoch."""
     return time.time_ns()
+
+
+@task
+def client_call(client: int, number: int) -> None:
+    """Do nothing, for one of several clients."""
+
+
+@task
+def rest(number: int) -> None:
+    """Keep a slot, and no processor."""
+    time.sleep(REST_SECONDS)

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 from django.db import connections, models, transaction
 
+from reproq_django import enqueue as enqueue_module
 from reproq_django.conf import BackendOptions
 from reproq_django.enqueue import Inserted, insert_runs
 from reproq_django.models import TaskRun
@@ -168,3 +169,54 @@ def test_two_twins_are_never_active_and_every_answer_is_a_run_of_its_spec(alias,
     assert sorted(answer.result_id for _, answer in answered if isinstance(answer, Inserted)) == sorted(
         hashes
     )
+
+
+def test_a_bulk_whose_twin_goes_meanwhile_does_not_deadlock_with_another(settings, monkeypatch):
+    alias = settings.REPROQ_DEFAULT_DB_ALIAS = "postgres"
+    first, second = sorted(specs_of(Dedup.READY)[:2], key=lambda spec: spec.spec_hash)
+    (twin,) = insert_runs(alias, [first])
+    look, answers = enqueue_module._twins, {}
+
+    def bulk(name):
+        def job():
+            try:
+                with transaction.atomic(using=alias):
+                    answers[name] = insert_runs(alias, [first, second])
+            finally:
+                connections[alias].close()
+
+        return threading.Thread(target=job)
+
+    one, other = bulk("one"), bulk("other")
+
+    def twin_goes(*arguments):
+        if threading.current_thread() is one and not other.ident:
+            # `one` holds `second`. The twin starts, so `other` can insert `first`, and waits for `second`.
+            started = threading.Thread(target=start_and_wait)
+            started.start()
+            started.join()
+        return look(*arguments)
+
+    def start_and_wait():
+        try:
+            TaskRun.objects.using(alias).filter(pk=twin.result_id).update(
+                status=RunStatus.RUNNING, dedup=Dedup.STARTED
+            )
+            other.start()
+            deadline = time.monotonic() + 30
+            with connections[alias].cursor() as cursor:
+                while time.monotonic() < deadline:
+                    cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                    if cursor.fetchone() != (0,):
+                        return
+                    time.sleep(0.005)
+        finally:
+            connections[alias].close()
+
+    monkeypatch.setattr(enqueue_module, "_twins", twin_goes)
+    one.start()
+    one.join()
+    other.join()
+    found = {name: [run.result_id for run in runs] for name, runs in answers.items()}
+    assert found["one"] == found["other"]
+    assert TaskRun.objects.using(alias).filter(status=RunStatus.READY).count() == 2

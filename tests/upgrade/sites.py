@@ -19,13 +19,15 @@ _POSTGRES_SHAPE = {
         SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
           FROM information_schema.columns
          WHERE table_schema = 'public' AND table_name <> 'django_migrations'""",
-    "indexes": "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = 'task_runs'",
+    "indexes": """SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
+                     AND (tablename IN ('task_runs', 'reproq_key_limits', 'reproq_task_controls')
+                          OR indexname LIKE 'reproq_rate%')""",
     "constraints": """SELECT conname, pg_get_constraintdef(oid), convalidated FROM pg_constraint
                        WHERE conrelid = 'task_runs'::regclass AND contype <> 'n'""",
-    "triggers": "SELECT pg_get_triggerdef(oid) FROM pg_trigger"
-    " WHERE tgrelid = 'task_runs'::regclass AND NOT tgisinternal",
-    "functions": "SELECT proname FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace"
+    "triggers": "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal",
+    "functions": "SELECT pg_get_functiondef(p.oid) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace"
     " WHERE nspname = 'public'",
+    "views": "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'",
     "options": "SELECT relname, reloptions FROM pg_class WHERE relname = 'task_runs'",
 }
 
@@ -65,7 +67,7 @@ class Site:
         """All rows of all tables."""
         tables = [
             "task_runs", "periodic_tasks", "reproq_workers", "reproq_queue_controls", "rate_limits",
-            "workflow_runs", "reproq_meta",
+            "workflow_runs", "reproq_task_controls", "reproq_key_limits", "reproq_meta",
         ]  # fmt: skip
         return {table: sorted(self.rows(f"SELECT * FROM {table}"), key=repr) for table in tables}
 

@@ -14,6 +14,7 @@ from upgrade.sites import HERE, PostgresSite, Site, SqliteSite
 type MakeSite = Callable[[str], Site]
 
 SHAPES = ["made_by_sql.postgres", "made_by_django.postgres", "made_by_django.sqlite"]
+SCHEMA_1 = ["made_by_schema_1.postgres", "made_by_schema_1.sqlite"]
 _numbers = count()
 
 
@@ -56,12 +57,12 @@ def upgraded(request: pytest.FixtureRequest, migrated: MakeSite) -> Site:
     return migrated(request.param)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, *SCHEMA_1])
 def test_an_upgraded_schema_is_a_fresh_one(migrated, shape):
     old, fresh = migrated(shape), migrated(shape.rpartition(".")[2])
     wanted, found = fresh.shape(), old.shape()
     own = {row for rows in found.values() for row in rows if "a_site_made_this_itself" in str(row)}
-    assert len(own) == 1
+    assert len(own) == (shape not in SCHEMA_1)
     for part in wanted:
         assert found[part] - own == wanted[part], part
     assert ("schema_version", SCHEMA_VERSION) in old.rows("SELECT key, value FROM reproq_meta")
@@ -89,6 +90,69 @@ def test_ready_runs_get_a_lane_in_which_they_still_deduplicate(upgraded):
     )
     assert second - first == 10 * 60 * 1_000_000
     assert upgraded.rows("SELECT DISTINCT dedup FROM task_runs WHERE status <> 'READY'") == [(0,)]
+
+
+VISIT_KEY_OF_13 = "Fc\x1fL\x1fc\x1f\x1ftestapp.tasks.mark"
+
+
+def test_ready_runs_with_keys_stand_behind_their_keys(upgraded):
+    keyed = upgraded.rows("SELECT result_id, gate, visit_key FROM task_runs WHERE visit_key IS NOT NULL")
+    assert keyed == [(13, 2, VISIT_KEY_OF_13)]
+
+
+@pytest.fixture(params=SCHEMA_1)
+def of_schema_1(request: pytest.FixtureRequest, make_site: MakeSite) -> Site:
+    """Migrated from schema 1, in which some runs waited for their time, for a retry or for nothing."""
+    site = make_site(request.param)
+    site.sql("""
+        INSERT INTO task_runs
+            (result_id, spec_json, spec_hash, task_path, lock_key, concurrency_key, run_after)
+        VALUES
+            (31, '{}', 'h31', 'a.b', 'L', NULL, NULL),
+            (32, '{}', 'h32', 'a.b', 'L', NULL, '2099-01-01 00:00:00'),
+            (33, '{}', 'h33', 'a.b', NULL, 'c', NULL),
+            (34, '{}', 'h34', 'a.b', '', '', NULL),
+            (35, '{}', 'h35', 'a.b', 'L', NULL, NULL);
+        UPDATE task_runs SET status = 'RUNNING', dedup = 0 WHERE result_id = 35;
+        UPDATE task_runs SET status = 'READY', run_after = '2026-02-01 00:00:00' WHERE result_id = 35;
+    """)
+    # What schema 1 made of them: a key without a limit held nothing back.
+    before = site.rows("SELECT result_id, gate FROM task_runs WHERE result_id > 30 ORDER BY result_id")
+    assert before == [(31, 2), (32, 1), (33, 0), (34, 0), (35, 2)]
+    site.migrate()
+    return site
+
+
+def test_runs_of_schema_1_get_the_lanes_of_today(of_schema_1):
+    assert of_schema_1.rows("SELECT value FROM reproq_meta WHERE key = 'schema_version'") == [
+        (SCHEMA_VERSION,)
+    ]
+    lanes = of_schema_1.rows(
+        "SELECT result_id, gate, visit_key FROM task_runs WHERE status = 'READY' ORDER BY result_id"
+    )
+    lock = "LL\x1fL\x1f\x1f\x1fa.b"
+    assert lanes == [
+        (11, 0, None), (12, 1, None), (13, 2, VISIT_KEY_OF_13),
+        (31, 2, lock), (32, 1, lock), (33, 2, "Fc\x1f\x1fc\x1f\x1fa.b"), (34, 0, None), (35, 2, lock),
+    ]  # fmt: skip
+    assert (
+        of_schema_1.rows("SELECT result_id FROM task_runs WHERE status = 'READY' AND claim_key IS NULL") == []
+    )
+
+
+def test_a_site_that_has_had_its_migration_is_upgraded_too(make_site):
+    """`migrate` has nothing to do where django_migrations knows the only migration."""
+    for shape in SCHEMA_1:
+        site, fresh = make_site(shape), make_site(shape.rpartition(".")[2])
+        fresh.migrate()
+        site.sql("""
+            CREATE TABLE django_migrations (
+                id INTEGER PRIMARY KEY, app VARCHAR(255) NOT NULL, name VARCHAR(255) NOT NULL,
+                applied TIMESTAMP NOT NULL);
+            INSERT INTO django_migrations VALUES (1, 'reproq_django', '0001_baseline', '2026-01-01 00:00:00');
+        """)
+        assert "No migrations to apply" in site.migrate()
+        assert site.shape() == fresh.shape()
 
 
 def test_abandoned_runs_can_be_reclaimed(upgraded):
@@ -133,7 +197,7 @@ def test_raw_statements_of_others(make_site, shape):
     assert site.rows("SELECT parent_id FROM task_runs WHERE result_id = 18") == [(None,)]
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, "postgres", "sqlite"])
+@pytest.mark.parametrize("shape", [*SHAPES, *SCHEMA_1, "postgres", "sqlite"])
 def test_a_second_migrate_changes_nothing(migrated, shape):
     site = migrated(shape)
     before = site.shape(), site.contents()
@@ -158,16 +222,29 @@ def test_ids_of_deleted_runs_are_not_given_out_again(make_site):
     assert site.rows("SELECT result_id FROM task_runs WHERE spec_hash = 'h'") == [(20,)]
 
 
-@pytest.mark.parametrize("vendor", ["postgres", "sqlite"])
-def test_zero_and_back(make_site, vendor):
-    site = make_site(vendor)
+EVERYTHING = {
+    "postgres": """
+        SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+         WHERE nspname = 'public' AND relname NOT LIKE 'django!_%' ESCAPE '!'
+        UNION ALL
+        SELECT proname FROM pg_proc JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'public'
+        UNION ALL
+        SELECT typname FROM pg_type JOIN pg_namespace n ON n.oid = typnamespace
+         WHERE nspname = 'public' AND typname NOT LIKE '%django!_%' ESCAPE '!'""",
+    "sqlite": """
+        SELECT name FROM sqlite_master
+         WHERE name NOT LIKE 'django!_%' ESCAPE '!' AND name <> 'sqlite_sequence'""",
+}
+
+
+@pytest.mark.parametrize("shape", ["postgres", "sqlite", *SCHEMA_1])
+def test_zero_leaves_nothing_and_back_brings_all(make_site, shape):
+    site = make_site(shape)
     site.migrate()
     before = site.shape()
+    assert len(site.rows(EVERYTHING[site.vendor])) > 20
     site.migrate("migrate", "reproq_django", "zero")
-    tables = "sqlite_master" if vendor == "sqlite" else "pg_class"
-    assert site.rows(
-        f"SELECT count(*) FROM {tables} WHERE {'name' if vendor == 'sqlite' else 'relname'} = 'task_runs'"
-    ) == [(0,)]
+    assert site.rows(EVERYTHING[site.vendor]) == []
     site.migrate()
     assert site.shape() == before
 

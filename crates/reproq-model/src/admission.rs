@@ -56,6 +56,8 @@ pub struct Candidate {
     pub claim_key: i64,
     /// The group that takes turns.
     pub group: String,
+    /// Everything that can hold it back, as one name: runs with the same one stand in one line.
+    pub line: String,
     /// Its lock.
     pub lock: Option<String>,
     /// Its concurrency key.
@@ -68,7 +70,7 @@ pub struct Candidate {
     pub own_rate: Option<(String, Option<Rate>)>,
     /// What to do when its concurrency key is full.
     pub over_limit: OverLimit,
-    /// Whether no later run waits behind the same keys.
+    /// Whether no run that was enqueued later, and can still start, waits behind the same keys.
     pub is_latest: bool,
     /// Whether its time is over.
     pub expired: bool,
@@ -244,6 +246,8 @@ struct Book<'a> {
     locks: HashSet<&'a str>,
     slots: HashMap<&'a str, HashSet<i32>>,
     charged: HashMap<String, u32>,
+    /// The latest run that starts, by line.
+    started: HashMap<&'a str, RunId>,
     again_at: Option<i64>,
 }
 
@@ -254,6 +258,7 @@ impl<'a> Book<'a> {
             locks: facts.locks.iter().map(String::as_str).collect(),
             slots: facts.slots.iter().map(|(key, numbers)| (key.as_str(), numbers.clone())).collect(),
             charged: HashMap::new(),
+            started: HashMap::new(),
             again_at: None,
         }
     }
@@ -283,6 +288,8 @@ impl<'a> Book<'a> {
             *self.charged.entry(name).or_default() += 1;
         }
         self.locks.extend(candidate.lock.as_deref());
+        let latest = self.started.entry(&candidate.line).or_insert(candidate.id);
+        *latest = candidate.id.max(*latest);
         Some(Admitted { id: candidate.id, slot_no: self.take_slot(candidate), verdict: Verdict::Start })
     }
 
@@ -313,13 +320,18 @@ impl<'a> Book<'a> {
         number
     }
 
+    /// Whether a later run waits in its place. If one of them starts now, the next round will know whether others are left.
+    fn is_replaced(&self, candidate: &Candidate) -> bool {
+        let one_starts =
+            self.started.get(candidate.line.as_str()).is_some_and(|latest| *latest > candidate.id);
+        !candidate.is_latest && !one_starts && self.is_full(candidate)
+    }
+
     /// What becomes of a run that has not been started, if it is not to wait.
     fn over(&self, candidate: &Candidate) -> Option<Admitted> {
         match candidate.over_limit {
             OverLimit::Discard if self.is_full(candidate) => Some(candidate.ends(Verdict::Discarded)),
-            OverLimit::Replace if !candidate.is_latest && self.is_full(candidate) => {
-                Some(candidate.ends(Verdict::Replaced))
-            }
+            OverLimit::Replace if self.is_replaced(candidate) => Some(candidate.ends(Verdict::Replaced)),
             _ => None,
         }
     }

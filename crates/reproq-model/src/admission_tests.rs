@@ -8,6 +8,7 @@ fn candidate(id: i64, group: &str) -> Candidate {
         id: RunId(id),
         claim_key: id,
         group: group.to_owned(),
+        line: group.to_owned(),
         lock: None,
         concurrency: None,
         own_limit: 0,
@@ -149,6 +150,18 @@ fn over_the_limit_a_run_waits_or_goes_as_it_asked_for() {
     assert_eq!(decide(&replace, &facts(), 10), [(1, Verdict::Start), (2, Verdict::Replaced)]);
     // Also when the worker has no room for what is behind.
     assert_eq!(decide(&replace, &facts(), 1), [(1, Verdict::Start), (2, Verdict::Replaced)]);
+}
+
+#[test]
+fn a_run_is_not_replaced_by_one_that_starts_before_it() {
+    let with = |id, claim_key| Candidate {
+        claim_key,
+        over_limit: OverLimit::Replace,
+        is_latest: id == 2,
+        ..limited(id, "k", 1)
+    };
+    // The older one has been tried before and is behind.
+    assert_eq!(decide(&[with(1, 20), with(2, 10)], &facts(), 10), [(2, Verdict::Start)]);
 }
 
 #[test]

@@ -15,12 +15,14 @@ use reproq_model::rate::Rate;
 use crate::rows::micros;
 use crate::{Claim, ClaimedRun};
 
-/// How many combinations of keys one round visits, shared by the queues; the next round goes on behind them.
-const VISITS: i64 = 200;
+/// How many combinations of keys one round visits for each run that there is room for, and the least and the most of them; they
+/// are shared by the queues, and the next round goes on behind them.
+const VISITS_PER_RUN: u32 = 16;
+const VISITS: (u32, u32) = (48, 200);
 /// How many combinations of one group, if their locks are free: as many as may be worth starting at once.
 pub(crate) const VISITS_PER_GROUP: i32 = 8;
 /// How many runs behind one combination are looked at: more than the usual limit, few enough that a round stays small.
-const RUNS_PER_VISIT: u32 = 16;
+const RUNS_PER_VISIT: (u32, u32) = (4, 16);
 
 /// How many groups of queues are remembered: more than a worker lists, so that what is forgotten has long been without runs.
 const GROUPS: usize = 256;
@@ -69,9 +71,10 @@ pub(crate) struct Reach {
 
 impl Reach {
     pub(crate) fn of(queues: &[String], room: u32) -> Self {
+        let visits = i64::from(room.saturating_mul(VISITS_PER_RUN).clamp(VISITS.0, VISITS.1));
         Self {
-            visits_per_queue: (VISITS / i64::try_from(queues.len()).unwrap_or(i64::MAX).max(1)).max(1),
-            runs_per_visit: i64::from(room.clamp(4, RUNS_PER_VISIT)),
+            visits_per_queue: (visits / i64::try_from(queues.len()).unwrap_or(i64::MAX).max(1)).max(1),
+            runs_per_visit: i64::from(room.clamp(RUNS_PER_VISIT.0, RUNS_PER_VISIT.1)),
         }
     }
 }
@@ -166,6 +169,7 @@ pub(crate) struct Waiting {
     pub(crate) id: i64,
     pub(crate) claim_key: i64,
     pub(crate) group: String,
+    pub(crate) line: Option<String>,
     pub(crate) queue_name: String,
     pub(crate) task_path: String,
     pub(crate) lock: Option<String>,
@@ -196,6 +200,7 @@ impl From<Waiting> for Candidate {
         Self {
             id: RunId(row.id),
             claim_key: row.claim_key,
+            line: row.line.unwrap_or_else(|| row.group.clone()),
             group: row.group,
             lock: row.lock,
             concurrency: row.concurrency,

@@ -142,6 +142,7 @@ macro_rules! waiting {
             id: $row.try_get("result_id")?,
             claim_key: $row.try_get("claim_key")?,
             group: $row.try_get("group_key")?,
+            line: $row.try_get("visit_key")?,
             queue_name: $row.try_get("queue_name")?,
             task_path: $row.try_get("task_path")?,
             lock: $row.try_get("lock_key")?,

@@ -20,10 +20,17 @@ use crate::telemetry;
 const BATCH: u32 = 200;
 /// While busy, how often to look for runs that have become due or have a key.
 const GLANCE: Duration = Duration::from_millis(20);
+/// For so long after the keyed lane had nothing to give, it is not the first; it is still asked for what the other leaves.
+const BARREN: Duration = Duration::from_millis(5);
 /// How long a claimed run may wait for a slot before others get the chance.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Busy for so long, a worker does not want to be woken: it looks anyway, and each NOTIFY costs its sender.
 const AWAKE: Duration = Duration::from_millis(200);
+/// So soon after work has come, more is likely: a worker that is awake looks again rather than ask to be woken. Otherwise one
+/// that keeps up with a stream of enqueues would have each of them notify.
+const LULL: Duration = Duration::from_millis(50);
+/// How often it looks meanwhile.
+const LULL_LOOK: Duration = Duration::from_millis(5);
 /// How often to look at the state of things when there is nothing else to wait for.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -53,9 +60,20 @@ struct Rhythm {
     /// When a rate lets the next run start.
     next_rated: Option<Instant>,
     keyed_first: bool,
+    /// When the keyed lane had nothing to give, last.
+    barren_at: Option<Instant>,
     keys_left: bool,
-    busy_since: Option<Instant>,
+    /// Since when there has been no lull.
+    busy_since: Instant,
+    /// When there was work, last.
+    worked_at: Option<Instant>,
     wants_wake: bool,
+}
+
+impl Rhythm {
+    fn in_lull(&self) -> bool {
+        self.worked_at.is_some_and(|at| at.elapsed() < LULL)
+    }
 }
 
 impl Dispatcher {
@@ -69,8 +87,10 @@ impl Dispatcher {
             next_due: None,
             next_rated: None,
             keyed_first: false,
+            barren_at: None,
             keys_left: false,
-            busy_since: None,
+            busy_since: Instant::now(),
+            worked_at: None,
             wants_wake: true,
         };
         while self.attempts.shutdown.urgency() == Urgency::None {
@@ -95,7 +115,8 @@ impl Dispatcher {
                 () = attempts.slots.freed() => {}
                 () = self.pause(TICK) => {}
             }
-            return Ok(());
+            // Full is busy, however long its tasks take.
+            return self.stay_awake(rhythm).await;
         }
         let claimed = self.claim(room, rhythm).await?;
         if Instant::now() >= rhythm.look_at && self.glance(claimed, rhythm).await? {
@@ -112,10 +133,16 @@ impl Dispatcher {
             self.idle(rhythm).await;
             return Ok(());
         }
+        if rhythm.in_lull() {
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = self.pause(LULL_LOOK) => {}
+            }
+            return Ok(());
+        }
         // Say so first and look once more: an enqueue in between either sees the wish or is seen.
         self.store.set_wants_wake(&self.registration, true).await?;
         rhythm.wants_wake = true;
-        rhythm.busy_since = None;
         rhythm.look_at = Instant::now();
         rhythm.queues.doubt();
         Ok(())
@@ -133,8 +160,9 @@ impl Dispatcher {
         let known = self.keyed_waiting.replace(glance.keyed_waiting);
         rhythm.look_at = now + GLANCE;
         rhythm.next_due = glance.next_due.map(|wait| now + wait);
-        if glance.promoted > 0 && rhythm.queues.doubt() {
-            // They are of any queue, perhaps of one that nobody has named yet.
+        if glance.promoted > 0 && (rhythm.queues.doubt() || claimed == 0) {
+            // They are of any queue, perhaps of one that nobody has named yet. Or a claim met only runs that had to be put
+            // aside: what is behind them must not wait for the next look.
             rhythm.look_at = now;
         }
         Ok(another_queue || glance.promoted > 0 || (glance.keyed_waiting && !known))
@@ -145,7 +173,8 @@ impl Dispatcher {
     async fn claim(&self, room: u32, rhythm: &mut Rhythm) -> Result<u32, StoreError> {
         rhythm.keys_left = false;
         rhythm.next_rated = None;
-        let lanes: &[Lane] = match (self.keyed_waiting.get(), rhythm.keyed_first) {
+        let barren = rhythm.barren_at.is_some_and(|at| at.elapsed() < BARREN);
+        let lanes: &[Lane] = match (self.keyed_waiting.get(), rhythm.keyed_first && !barren) {
             (false, _) => &[Lane::Plain],
             (true, false) => &[Lane::Plain, Lane::Keyed],
             (true, true) => &[Lane::Keyed, Lane::Plain],
@@ -177,6 +206,9 @@ impl Dispatcher {
             Lane::Plain => self.store.claim(&request).await?,
             Lane::Keyed => self.store.claim_keyed(&request).await?,
         };
+        if matches!(lane, Lane::Keyed) {
+            rhythm.barren_at = (claim.runs.is_empty() && !claim.more).then(Instant::now);
+        }
         rhythm.keys_left |= claim.more;
         let next_rated = claim.again_in.map(|wait| Instant::now() + wait);
         rhythm.next_rated = [rhythm.next_rated, next_rated].into_iter().flatten().min();
@@ -205,8 +237,15 @@ impl Dispatcher {
 
     async fn busy(&self, rhythm: &mut Rhythm) -> Result<(), StoreError> {
         rhythm.poll = self.attempts.settings.poll_min;
-        let since = *rhythm.busy_since.get_or_insert_with(Instant::now);
-        if rhythm.wants_wake && since.elapsed() > AWAKE {
+        if !rhythm.in_lull() {
+            rhythm.busy_since = Instant::now();
+        }
+        self.stay_awake(rhythm).await
+    }
+
+    async fn stay_awake(&self, rhythm: &mut Rhythm) -> Result<(), StoreError> {
+        rhythm.worked_at = Some(Instant::now());
+        if rhythm.wants_wake && rhythm.busy_since.elapsed() > AWAKE {
             self.store.set_wants_wake(&self.registration, false).await?;
             rhythm.wants_wake = false;
         }
@@ -216,7 +255,6 @@ impl Dispatcher {
     /// Sleeps until there may be work: a wake-up, the next due time, or the next poll.
     async fn idle(&self, rhythm: &mut Rhythm) {
         let settings = &self.attempts.settings;
-        rhythm.busy_since = None;
         let soonest = [rhythm.next_due, rhythm.next_rated].into_iter().flatten().min();
         let due = soonest.map(|at| at.saturating_duration_since(Instant::now()));
         let wait = due.unwrap_or(rhythm.poll).min(rhythm.poll);

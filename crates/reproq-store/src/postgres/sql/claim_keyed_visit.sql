@@ -33,7 +33,7 @@ SELECT v.place, v.visit_key, v.group_key, head.*
            r.over_limit <> 2 OR NOT EXISTS (
                 SELECT 1 FROM task_runs n
                  WHERE n.queue_name = r.queue_name AND n.visit_key = r.visit_key AND n.status = 'READY' AND n.gate = 2
-                   AND (n.claim_key, n.result_id) > (r.claim_key, r.result_id)) AS is_latest
+                   AND n.result_id > r.result_id AND n.over_limit <> 1 AND COALESCE(n.expires_at > clock_timestamp(), TRUE)) AS is_latest
       FROM task_runs r
      WHERE r.queue_name = v.queue_name AND r.status = 'READY' AND r.gate = 2 AND r.visit_key = v.visit_key
      ORDER BY r.claim_key, r.result_id LIMIT $5) AS head

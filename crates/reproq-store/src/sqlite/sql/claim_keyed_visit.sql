@@ -32,7 +32,8 @@ SELECT v.place, v.visit_key, substr(v.visit_key, 1, instr(v.visit_key, char(31))
        r.over_limit <> 2 OR NOT EXISTS (
             SELECT 1 FROM task_runs n
              WHERE n.queue_name = r.queue_name AND n.visit_key = r.visit_key AND n.status = 'READY' AND n.gate = 2
-               AND (n.claim_key, n.result_id) > (r.claim_key, r.result_id)) AS is_latest
+               AND n.result_id > r.result_id AND n.over_limit <> 1
+               AND COALESCE(n.expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now'), TRUE)) AS is_latest
   FROM visited v JOIN task_runs r ON r.result_id IN (
     SELECT h.result_id FROM task_runs h
      WHERE h.queue_name = ?1 AND h.status = 'READY' AND h.gate = 2 AND h.visit_key = v.visit_key

@@ -142,9 +142,9 @@ impl Bench<'_> {
             wish.over_limit,
             wish.max_attempts,
         );
-        let made = self.db.rows(&sql).await;
-        assert_eq!(made.is_empty(), self.model.twin(wish).is_some(), "{wish:?}");
-        let Some(id) = made.into_iter().next().and_then(|mut row| row.pop().flatten()) else { return };
+        let answer = self.db.rows(&sql).await;
+        assert_eq!(answer.is_empty(), self.model.twin(wish).is_some(), "{wish:?}");
+        let Some(id) = answer.into_iter().next().and_then(|mut row| row.pop().flatten()) else { return };
         if let Some((key, limit)) = wish.concurrency.filter(|(_, limit)| *limit > 0) {
             self.model.stated.insert(key, limit);
         }
@@ -201,14 +201,8 @@ impl Bench<'_> {
         let like_it = |other: &&Run| {
             let (one, two) = (&run.wish, &other.wish);
             let same = |wish: &Wish| {
-                (
-                    wish.queue,
-                    wish.task,
-                    wish.lock,
-                    wish.concurrency.map(|(key, _)| key),
-                    wish.fairness,
-                    wish.rate,
-                )
+                let concurrency = wish.concurrency.map(|(key, _)| key);
+                (wish.queue, wish.task, wish.lock, concurrency, wish.fairness.or(concurrency), wish.rate)
             };
             other.id > run.id && same(one) == same(two) && self.model.is_in_lane(other, keyed)
         };
@@ -310,10 +304,11 @@ impl Bench<'_> {
 
     async fn replay(&mut self, place: usize) {
         let Some(run) = self.model.at(place).filter(|run| run.status.is_terminal()) else { return };
-        let (id, wish) = (run.id, run.wish.clone());
+        let (id, wish, expired) = (run.id, run.wish.clone(), run.expired);
         let twin = self.model.twin(&wish).map(|twin| twin.id);
         match (self.store.replay(id).await.unwrap(), twin) {
-            (Replayed::Made(new), None) => self.model.runs.push(Run::new(new, wish)),
+            // As long after its enqueue as the source's expiry, which these moves put before it.
+            (Replayed::Made(new), None) => self.model.runs.push(Run { expired, ..Run::new(new, wish) }),
             (Replayed::Twin(found), Some(twin)) => assert_eq!(found, twin),
             (answer, twin) => panic!("{answer:?} where the twin is {twin:?}"),
         }

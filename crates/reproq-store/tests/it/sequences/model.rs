@@ -11,6 +11,7 @@ use super::moves::{How, QUEUES, TASKS, WORKERS, Wish};
 const OWN_RATION: i32 = 2;
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, as in the table")]
 pub struct Run {
     pub id: RunId,
     pub wish: Wish,
