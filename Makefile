@@ -47,7 +47,7 @@ fmt: ## format all code
 wheel: ## build the wheel with the release binary into dist/
 	$(RUN) uv build --wheel
 
-bench: ## measure drain rate and latency on both databases, pool and process mode
+bench: ## measure drain rate and latency on both databases; ARGS=claims, enqueues or starts for those
 	$(RUN) cargo build --quiet --release --package reproq
 	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench $(ARGS)
 

@@ -25,7 +25,7 @@ CANCEL = 80877102
 #: What PgBouncer takes in a client's first message.
 KNOWN = {
     *("user", "database", "client_encoding", "datestyle", "timezone", "application_name"),
-    *("standard_conforming_strings", "extra_float_digits"),
+    "standard_conforming_strings",
 }
 #: Each of them is answered with one ReadyForQuery.
 ENDS_A_REQUEST = (b"Q", b"S", b"F")

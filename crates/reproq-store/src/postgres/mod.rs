@@ -58,6 +58,8 @@ impl PostgresStore {
                 )
             })?
             .application_name("reproq")
+            // PgBouncer refuses it, and the server's own default is exact.
+            .extra_float_digits(None)
             .disable_statement_logging();
         let route = Route::new(options);
         let store = Self {
