@@ -154,10 +154,10 @@ def _rates(evidence: Evidence, held: dict[str, list[Attempt]]) -> Iterator[Viola
 
 
 def _is_bound(evidence: Evidence, name: str, attempts: list[Attempt]) -> bool:
-    """Whether some long row of starts took more than 90% of what the rate gives in its time."""
+    """Whether a row of starts longer than a burst took over 90% of what the rate gives in its time."""
     rate = evidence.plan.rates[name]
     times = sorted(attempt.claimed_us / 1e6 for attempt in attempts)
-    row = 3 * rate.burst + 10
+    row = rate.burst + 5
     spans = (last - first for first, last in zip(times, times[row - 1 :], strict=False))
     return any(row > 0.9 * (rate.burst + rate.per_second * span) for span in spans)
 
