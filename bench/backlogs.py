@@ -117,7 +117,7 @@ def cases(large: int, huge: int) -> Sequence[Case]:
             (Rows(large, (("rate_key", "'key:k'"), ("rate_per_second", "0.000001"), ("rate_burst", "1"))),),
             (_exhausted("key:k"),),
         ),
-        Case("two tenants, 1k + 1k", (one, other)),
+        Case("two tenants, 1k + 1k", (one, other), against="two tenants, 1k + 1k"),
         Case(f"two tenants, {_short(large)} + 1k", (large_tenant, other), against="two tenants, 1k + 1k"),
     )
 
