@@ -296,9 +296,15 @@ impl<'a> Book<'a> {
     /// When the rate admits another start, if it does not now.
     fn full_until(&self, name: &str, state: &RateState) -> Option<i64> {
         let charged = self.charged.get(name).copied().unwrap_or(0);
-        let tat =
-            if charged > 0 { Some(state.rate.after(state.tat, self.facts.now, charged)) } else { state.tat };
-        (state.rate.available(tat, self.facts.now) == 0).then(|| state.rate.next_at(tat, self.facts.now))
+        // Not by the `tat` after what is charged: that is rounded up, and the last start of the burst would have to wait.
+        if state.rate.available(state.tat, self.facts.now) > charged {
+            return None;
+        }
+        let tat = match charged {
+            0 => state.tat,
+            charged => Some(state.rate.after(state.tat, self.facts.now, charged)),
+        };
+        Some(state.rate.next_at(tat, self.facts.now))
     }
 
     fn is_full(&self, candidate: &Candidate) -> bool {

@@ -114,6 +114,18 @@ fn all_rates_are_charged_together_or_none() {
 }
 
 #[test]
+fn a_whole_burst_starts_at_once_whatever_the_pace() {
+    for per_second in [0.3, 3.0, 7.0, 1e-9] {
+        let mut facts = facts();
+        set_rate(&mut facts, "global", per_second, 4);
+        let runs: Vec<Candidate> = (1..=6).map(|id| candidate(id, "a")).collect();
+        let admission = admit(&runs, &facts, 10, true, &mut Served::new());
+        assert_eq!(admission.admitted.len(), 4, "{per_second} per second");
+        assert!(admission.again_at.is_some_and(|at| at > NOW), "{per_second} per second");
+    }
+}
+
+#[test]
 fn a_rate_says_when_it_will_admit_another() {
     let mut facts = facts();
     set_rate(&mut facts, "global", 10.0, 2);

@@ -54,6 +54,20 @@ pub struct IllegalMove {
     pub event: Event,
 }
 
+impl Event {
+    /// All events.
+    pub const ALL: [Self; 8] = [
+        Self::Claim,
+        Self::Succeed,
+        Self::Fail,
+        Self::Retry,
+        Self::Release,
+        Self::Cancel,
+        Self::Unblock,
+        Self::Replay,
+    ];
+}
+
 impl RunStatus {
     /// All states, in the order of a run's life.
     pub const ALL: [Self; 6] =
@@ -120,21 +134,10 @@ impl FromStr for RunStatus {
 mod tests {
     use super::*;
 
-    const EVENTS: [Event; 8] = [
-        Event::Claim,
-        Event::Succeed,
-        Event::Fail,
-        Event::Retry,
-        Event::Release,
-        Event::Cancel,
-        Event::Unblock,
-        Event::Replay,
-    ];
-
     #[test]
     fn only_a_replay_leaves_a_terminal_state() {
         for status in RunStatus::ALL.into_iter().filter(|status| status.is_terminal()) {
-            for event in EVENTS {
+            for event in Event::ALL {
                 assert_eq!(status.after(event).is_ok(), event == Event::Replay, "{status} {event:?}");
             }
         }
@@ -144,7 +147,7 @@ mod tests {
     fn every_open_state_can_reach_an_end() {
         for status in RunStatus::ALL.into_iter().filter(|status| !status.is_terminal()) {
             assert!(
-                EVENTS.iter().any(|event| status.after(*event).is_ok_and(RunStatus::is_terminal)),
+                Event::ALL.iter().any(|event| status.after(*event).is_ok_and(RunStatus::is_terminal)),
                 "{status}"
             );
         }

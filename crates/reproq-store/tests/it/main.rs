@@ -10,6 +10,7 @@ mod dedupe;
 mod due;
 mod explain;
 mod finish;
+mod graph;
 mod keyed;
 mod lease;
 mod operate;

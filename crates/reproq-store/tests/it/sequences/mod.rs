@@ -1,19 +1,22 @@
 //! Any sequence of what can happen to a queue, on both engines, against a model in memory.
 //!
-//! After each step the books agree (states, epochs, attempts, owners), and what must never be is looked for: two holders of a lock
-//! (I3), more holders of a key than its limit (I4), more starts than a rate admits (I5), two active twins (I8), a claim of what
-//! is paused, not due, or another's (I1, I11, I13), a move that the graph of states does not know (I14, by a trigger). At the end
-//! everything is let go and drained: each run ends in one state (I1), nothing runs and nothing is held (I12).
-//! I6 and I7 are about workflows and schedules, which the store does not have yet; attempts of the witness are race.rs.
+//! After each step the books agree (states, epochs, attempts, owners), and what must never be is looked for: two successes of a
+//! run (I2), two holders of a lock (I3), more holders of a key than its limit or a slot beyond it (I4), more starts than a rate
+//! admits (I5), two active twins (I8), more attempts than the budget (I9), a re-execution that no move explains (I10: the epochs
+//! agree), a claim of what is paused or not due, one that leaves free runs although it has room (I11) or prefers the worse one in
+//! a line, an epoch that does not rise (I13) and a move that the graph of states does not know (I14, both by a trigger). At the
+//! end everything is let go and drained: each run ends in one state (I1), nothing runs and nothing is held (I12).
+//! I6 and I7 are about workflows and schedules, which the store does not have yet. together.rs does the same with many at once,
+//! and mutants.rs shows that these checks see what they look for. `REPROQ_SEQUENCES` says how many sequences.
 
 mod model;
 mod moves;
 
 use std::cell::Cell;
+use std::collections::HashMap;
 
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, FailurePersistence, FileFailurePersistence, TestRunner};
 use reproq_model::admission::Verdict;
-use reproq_model::status::Event;
 use reproq_model::{Epoch, RunId, RunStatus};
 use reproq_store::{ClaimRequest, ClaimedRun, Ending, Fence, Operator, Registration, Replayed, RetryAnswer};
 use tokio::runtime::Runtime;
@@ -21,6 +24,7 @@ use tokio::runtime::Runtime;
 use self::model::{Model, Run};
 use self::moves::{How, KEYS, Move, QUEUES, TASKS, WORKERS, Wish, moves};
 use crate::database::{Database, LEASE, other, worker};
+use crate::graph::watch_moves;
 
 struct Bench<'a> {
     db: &'a Database,
@@ -132,8 +136,8 @@ impl Bench<'_> {
             wish.rate.map_or("NULL, NULL, NULL".to_owned(), |key| format!("'key:{key}', 0.000000001, 2"));
         let sql = format!(
             "INSERT INTO task_runs (spec_json, spec_hash, queue_name, task_path, lock_key, concurrency_key, concurrency_limit, \
-             fairness_key, rate_key, rate_per_second, rate_burst, over_limit, dedup, max_attempts) \
-             VALUES ('{{}}', '{hash}', '{}', '{}', {}, {}, {limit}, {}, {rate}, {}, {mode}, {}) ON CONFLICT DO NOTHING RETURNING result_id",
+             fairness_key, rate_key, rate_per_second, rate_burst, over_limit, dedup, max_attempts, priority) \
+             VALUES ('{{}}', '{hash}', '{}', '{}', {}, {}, {limit}, {}, {rate}, {}, {mode}, {}, {}) ON CONFLICT DO NOTHING RETURNING result_id",
             QUEUES[wish.queue],
             TASKS[wish.task],
             text(wish.lock),
@@ -141,6 +145,7 @@ impl Bench<'_> {
             text(wish.fairness),
             wish.over_limit,
             wish.max_attempts,
+            wish.priority,
         );
         let answer = self.db.rows(&sql).await;
         assert_eq!(answer.is_empty(), self.model.twin(wish).is_some(), "{wish:?}");
@@ -156,6 +161,7 @@ impl Bench<'_> {
         let me = self.workers[by].clone();
         self.store.promote_due(&me.queues).await.unwrap();
         self.model.divert();
+        let places = self.places().await;
         let request = ClaimRequest { worker: &me, queues: &me.queues, limit, lease: LEASE };
         let (claim, room) = if keyed {
             (self.store.claim_keyed(&request).await.unwrap(), limit as usize)
@@ -174,12 +180,43 @@ impl Bench<'_> {
         for run in claim.runs.iter().filter(|run| run.verdict != Verdict::Start) {
             self.ends_at_once(by, keyed, run);
         }
-        if claim.runs.is_empty() && !claim.more {
-            for run in self.model.runs.iter().filter(|run| self.model.is_in_lane(run, keyed)) {
+        let left: Vec<&Run> =
+            self.model.runs.iter().filter(|run| self.model.is_in_lane(run, keyed)).collect();
+        if claim.runs.len() < room && !claim.more {
+            for run in &left {
                 assert!(!self.model.may_start(run), "nothing holds this run back: {run:?}");
             }
         }
+        for started in claim.runs.iter().filter(|run| run.verdict == Verdict::Start) {
+            let run = self.model.runs.iter().find(|run| run.id == started.id).expect("it has been booked");
+            for waiting in left.iter().filter(|waiting| !keyed || waiting.line() == run.line()) {
+                assert!(places[&run.id] < places[&waiting.id], "{waiting:?} stood before {run:?}");
+            }
+        }
+        self.slots_are_within_limits(&claim.runs).await;
         claim.runs.len()
+    }
+
+    /// Where the waiting runs stand in line.
+    async fn places(&self) -> HashMap<RunId, (i64, RunId)> {
+        let rows = self.db.rows("SELECT result_id, claim_key FROM task_runs WHERE status = 'READY'").await;
+        let number = |text: &Option<String>| text.as_ref().unwrap().parse().unwrap();
+        rows.iter().map(|row| (RunId(number(&row[0])), (number(&row[1]), RunId(number(&row[0]))))).collect()
+    }
+
+    /// Under a limit, what has just started holds a number from 1 to the limit.
+    async fn slots_are_within_limits(&self, claimed: &[ClaimedRun]) {
+        for run in claimed.iter().filter(|run| run.verdict == Verdict::Start) {
+            let known = self.model.runs.iter().find(|known| known.id == run.id).expect("it has been booked");
+            let Some(limit) = known.wish.concurrency.and_then(|(key, _)| self.model.limit(key)) else {
+                continue;
+            };
+            let within = format!("slot_no BETWEEN 1 AND {limit}");
+            assert!(
+                !known.holds || self.db.holds(run.id, &within).await || !known.is_keyed(),
+                "{within}: {known:?}"
+            );
+        }
     }
 
     /// Books a claimed run that begins; it must have been free to.
@@ -199,12 +236,7 @@ impl Bench<'_> {
         let run = self.model.runs.iter().find(|run| run.id == claimed.id).expect("a run that was enqueued");
         assert!(self.model.is_in_lane(run, keyed), "{run:?}");
         let like_it = |other: &&Run| {
-            let (one, two) = (&run.wish, &other.wish);
-            let same = |wish: &Wish| {
-                let concurrency = wish.concurrency.map(|(key, _)| key);
-                (wish.queue, wish.task, wish.lock, concurrency, wish.fairness.or(concurrency), wish.rate)
-            };
-            other.id > run.id && same(one) == same(two) && self.model.is_in_lane(other, keyed)
+            other.id > run.id && run.line() == other.line() && self.model.is_in_lane(other, keyed)
         };
         let reason = match claimed.verdict {
             Verdict::Start => false,
@@ -315,7 +347,9 @@ impl Bench<'_> {
     }
 
     async fn end(&self, fence: Fence, id: RunId, epoch: Epoch, how: How) -> bool {
-        let ending = Ending { id, epoch, transition: how.transition(), logs_uri: None };
+        let run = self.model.runs.iter().find(|run| run.id == id).expect("a run that was enqueued");
+        let transition = how.transition(run.attempts, run.wish.max_attempts);
+        let ending = Ending { id, epoch, transition, logs_uri: None };
         self.store.finish(fence, &[ending]).await.unwrap().written == 1
     }
 
@@ -395,77 +429,51 @@ impl Bench<'_> {
     }
 }
 
-/// Refuses, in the database, every move that the graph of states does not know.
-async fn watch_moves(db: &Database) {
-    const EVENTS: [Event; 8] = [
-        Event::Claim,
-        Event::Succeed,
-        Event::Fail,
-        Event::Retry,
-        Event::Release,
-        Event::Cancel,
-        Event::Unblock,
-        Event::Replay,
-    ];
-    let moves: Vec<String> = RunStatus::ALL
-        .iter()
-        .flat_map(|from| EVENTS.iter().filter_map(move |event| Some((*from, from.after(*event).ok()?))))
-        .map(|(from, to)| format!("('{from}', '{to}')"))
-        .collect();
-    let known = format!("(OLD.status, NEW.status) IN (VALUES {})", moves.join(", "));
-    let bad = format!("OLD.status <> NEW.status AND NOT ({known})");
-    db.execute(&if db.is_postgres() {
-        format!(
-            "CREATE FUNCTION watch_moves() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN \
-             IF {bad} THEN RAISE EXCEPTION 'no such move: % to %', OLD.status, NEW.status; END IF; \
-             IF NEW.epoch < OLD.epoch THEN RAISE EXCEPTION 'an epoch fell'; END IF; RETURN NULL; END $$; \
-             CREATE TRIGGER watch_moves AFTER UPDATE ON task_runs FOR EACH ROW EXECUTE FUNCTION watch_moves()"
-        )
-    } else {
-        format!(
-            "CREATE TRIGGER watch_moves AFTER UPDATE ON task_runs WHEN ({bad}) OR NEW.epoch < OLD.epoch \
-             BEGIN SELECT RAISE(ABORT, 'no such move'); END"
-        )
-    })
-    .await;
-}
+/// Sequences that once failed are tried first.
+const FAILED_BEFORE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/sequences/failed_before.txt");
 
 fn any_sequence_agrees_with_the_model(runtime: &Runtime, db: &Database) {
-    let cases: u32 =
-        std::env::var("REPROQ_SEQUENCES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
-    let store = runtime.block_on(db.operator());
+    let cases = std::env::var("REPROQ_SEQUENCES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(32);
+    let failure_persistence: Option<Box<dyn FailurePersistence>> =
+        Some(Box::new(FileFailurePersistence::Direct(FAILED_BEFORE)));
     runtime.block_on(watch_moves(db));
-    let made = Cell::new(0);
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
-    TestRunner::new(config)
-        .run(&moves(), |moves| {
-            runtime.block_on(async {
-                for table in [
-                    "task_runs",
-                    "rate_limits",
-                    "reproq_key_limits",
-                    "reproq_queue_controls",
-                    "reproq_task_controls",
-                ] {
-                    db.execute(&format!("DELETE FROM {table}")).await;
-                }
-                let workers = (0..WORKERS).map(start_of).collect();
-                let mut bench =
-                    Bench { db, store: &*store, workers, model: Model::default(), claims: Vec::new() };
-                for step in &moves {
-                    bench.make(step).await;
-                    bench.agrees().await;
-                    made.set(made.get() + 1);
-                }
-                bench.drains().await;
-            });
-            Ok(())
-        })
-        .unwrap();
-    assert!(made.get() > cases as usize * 10);
+    let config = Config { cases, failure_persistence, max_shrink_iters: 300, ..Config::default() };
+    let made = try_sequences(runtime, db, config).unwrap();
+    assert!(made > cases as usize * 10);
 }
 
-fn runtime() -> Runtime {
+/// How many moves were made, or what went wrong.
+pub fn try_sequences(runtime: &Runtime, db: &Database, config: Config) -> Result<usize, String> {
+    let made = Cell::new(0);
+    let ran = TestRunner::new(config).run(&moves(), |moves| {
+        runtime.block_on(async {
+            for table in [
+                "task_runs",
+                "rate_limits",
+                "reproq_key_limits",
+                "reproq_queue_controls",
+                "reproq_task_controls",
+            ] {
+                db.execute(&format!("DELETE FROM {table}")).await;
+            }
+            let workers = (0..WORKERS).map(start_of).collect();
+            // Another one each time: a store remembers whose turn it is.
+            let store = db.operator().await;
+            let mut bench =
+                Bench { db, store: &*store, workers, model: Model::default(), claims: Vec::new() };
+            for step in &moves {
+                bench.make(step).await;
+                bench.agrees().await;
+                made.set(made.get() + 1);
+            }
+            bench.drains().await;
+        });
+        Ok(())
+    });
+    ran.map(|()| made.get()).map_err(|error| error.to_string())
+}
+
+pub fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 

@@ -32,6 +32,7 @@ pub struct Run {
     pub holds: bool,
     /// The twins it stands for at this time: 1 until it starts, 2 until it ends.
     pub stands_for: i16,
+    pub successes: i32,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +64,15 @@ impl Run {
             diverted: false,
             holds: false,
             stands_for,
+            successes: 0,
         }
+    }
+
+    /// What can hold it back: runs with the same stand in one line.
+    pub fn line(&self) -> impl PartialEq + use<> {
+        let wish = &self.wish;
+        let concurrency = wish.concurrency.map(|(key, _)| key);
+        (wish.queue, wish.task, wish.lock, concurrency, wish.fairness.or(concurrency), wish.rate)
     }
 
     pub fn is_keyed(&self) -> bool {
@@ -73,9 +82,10 @@ impl Run {
 
     /// RUNNING -> wherever the ending says.
     pub fn ends(&mut self, how: How, taken_back: bool) {
-        let status = how.transition().status;
+        let status = how.transition(self.attempts, self.wish.max_attempts).status;
         let cancelled = self.cancel_requested && (status == RunStatus::Ready || taken_back);
         self.status = if cancelled { RunStatus::Cancelled } else { status };
+        self.successes += i32::from(self.status == RunStatus::Successful);
         self.attempts -= i32::from(matches!(how, How::Release));
         self.scheduled = self.status == RunStatus::Ready && matches!(how, How::RetryLater);
         self.rests();
@@ -226,6 +236,8 @@ impl Model {
     pub fn is_sound(&self) {
         for run in &self.runs {
             assert_eq!(run.owner.is_some(), run.status == RunStatus::Running, "{run:?}");
+            assert!(run.attempts <= run.wish.max_attempts && run.attempts >= 0, "its budget: {run:?}");
+            assert!(run.successes <= 1, "it succeeded twice: {run:?}");
         }
         assert!(self.runs.iter().filter_map(|run| run.owner).all(|owner| owner < WORKERS));
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use reproq_model::{RunStatus, Transition};
+use reproq_model::{AttemptEnd, AttemptFacts, RunStatus, Transition, classify};
 
-use crate::database::{failed, released, retried, returned, to};
+use crate::database::{failed, released, returned, to};
 
 pub const QUEUES: [&str; 2] = ["default", "mail"];
 pub const TASKS: [&str; 2] = ["shop.tasks.send", "shop.tasks.sync"];
@@ -27,6 +27,7 @@ pub struct Wish {
     /// The twins that it stands for, and which of them it is.
     pub dedup: Option<(i16, u8)>,
     pub max_attempts: i32,
+    pub priority: i32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -121,16 +122,24 @@ impl Rationed {
 }
 
 impl How {
-    pub fn transition(self) -> Transition {
+    /// What a worker writes for a run with `attempts` of `max_attempts` behind it.
+    pub fn transition(self, attempts: i32, max_attempts: i32) -> Transition {
         match self {
             Self::Return => returned("1"),
             Self::Fail => failed("no"),
-            Self::Retry => retried(Duration::ZERO),
-            Self::RetryLater => retried(Duration::from_hours(1)),
+            Self::Retry => again(attempts, max_attempts, Duration::ZERO),
+            Self::RetryLater => again(attempts, max_attempts, Duration::from_hours(1)),
             Self::Release => released(),
             Self::Cancel => to(RunStatus::Cancelled),
         }
     }
+}
+
+/// The attempt took too long: whether there is another is not for a test to decide.
+fn again(attempts: i32, max_attempts: i32, delay: Duration) -> Transition {
+    let facts = AttemptFacts { attempts, max_attempts, crash_count: 0, spec: "{}", worker_id: "w" };
+    let end = AttemptEnd::TimedOut { limit: Duration::from_secs(1) };
+    Transition { delay, ..classify(end, facts, &mut rand::rng()) }
 }
 
 fn how() -> impl Strategy<Value = How> {
@@ -157,10 +166,11 @@ fn wish() -> impl Strategy<Value = Wish> {
         prop::option::weighted(0.2, 0..KEYS.len()),
         0..3_i16,
         dedup,
-        1..4_i32,
+        (1..4_i32, -1..=1_i32),
     )
-        .prop_map(|(queue, task, lock, concurrency, fairness, rate, over_limit, dedup, max_attempts)| {
-            Wish { queue, task, lock, concurrency, fairness, rate, over_limit, dedup, max_attempts }
+        .prop_map(|(queue, task, lock, concurrency, fairness, rate, over_limit, dedup, numbers)| {
+            let (max_attempts, priority) = numbers;
+            Wish { queue, task, lock, concurrency, fairness, rate, over_limit, dedup, max_attempts, priority }
         })
 }
 
