@@ -29,7 +29,10 @@ const STATEMENT_DEADLINE: Duration = Duration::from_secs(10);
 /// A batch meets its rows one by one: told of a million rows, the planner would walk all of them to merge ten.
 /// The server gives up before this side does: an abandoned statement would go on waiting, and hold what it has.
 /// Nor is it shared among processes: a scan that is switched off looks so dear that even an empty table would be.
-const SETTINGS: [(&str, &str); 10] = [
+///
+/// Each statement sees what is committed when it begins, whatever the site has made the default: under a stricter isolation a
+/// claim fails at a row that another claimer has just taken, where it should pass it over.
+const SETTINGS: [(&str, &str); 11] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
@@ -37,6 +40,7 @@ const SETTINGS: [(&str, &str); 10] = [
     ("enable_hashjoin", "off"),
     ("jit", "off"),
     ("max_parallel_workers_per_gather", "0"),
+    ("default_transaction_isolation", "read committed"),
     ("statement_timeout", "9s"),
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "30s"),
