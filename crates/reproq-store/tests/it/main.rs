@@ -13,6 +13,7 @@ mod finish;
 mod graph;
 mod keyed;
 mod lease;
+mod mutants;
 mod operate;
 mod prune;
 mod queues;

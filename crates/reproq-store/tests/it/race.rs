@@ -30,9 +30,18 @@ async fn at_once<T: 'static, F: Future<Output = T> + 'static>(
     local.run_until(tasks.join_all()).await
 }
 
+/// Columns and values of runs whose keys are in four queues each. Claimers of the same queues would all reach for the same run, and
+/// its row alone would keep them apart; those of different ones are kept apart by the key.
+pub const LOCKED: (&str, &str) =
+    ("lock_key, queue_name", "'k' || CAST(n % 20 AS TEXT), 'q' || CAST(n / 20 % 4 AS TEXT)");
+pub const LIMITED: (&str, &str) = (
+    "concurrency_key, concurrency_limit, queue_name",
+    "'k' || CAST(n % 5 AS TEXT), 3, 'q' || CAST(n / 5 % 4 AS TEXT)",
+);
+
 /// Who holds what, by key.
 #[derive(Default)]
-struct Witness {
+pub struct Witness {
     holders: RefCell<HashMap<String, usize>>,
     most: RefCell<HashMap<String, usize>>,
     claims: Cell<usize>,
@@ -57,36 +66,12 @@ impl Witness {
 
 both! {
     async fn no_run_goes_to_two_claimers(db: &Database) {
-        let total = if db.is_postgres() { 2000 } else { 600 };
-        db.insert_many(total, "queue_name", "CASE n % 2 WHEN 0 THEN 'other' ELSE 'default' END").await;
-        let left = Rc::new(Cell::new(total));
-        let end = deadline(Duration::from_secs(20));
-        let claimed = at_once(db, 8, |store, worker| {
-            let left = Rc::clone(&left);
-            async move {
-                let mut mine = Vec::new();
-                while left.get() > 0 {
-                    assert!(Instant::now() < end, "{} runs were never claimed", left.get());
-                    let runs = claim(&*store, &worker, 7).await;
-                    left.set(left.get() - runs.len());
-                    mine.extend(runs.into_iter().map(|run| (run.id, run.epoch.0, run.attempts)));
-                    yield_now().await;
-                }
-                mine
-            }
-        })
-        .await;
-        let mut all = claimed.concat();
-        all.sort_unstable();
-        all.dedup_by_key(|claim| claim.0);
-        assert_eq!(all.len(), total);
-        assert!(all.iter().all(|(_, epoch, attempts)| (*epoch, *attempts) == (1, 1)));
-        assert_eq!(db.count("status = 'RUNNING' AND epoch = 1").await, i64::try_from(total).unwrap());
+        empty_at_once(db, if db.is_postgres() { 2000 } else { 600 }).await;
     }
 
     async fn a_lock_is_never_held_twice(db: &Database) {
         let total = if db.is_postgres() { 2400 } else { 400 };
-        db.insert_many(total, "lock_key", "'k' || CAST(n % 20 AS TEXT)").await;
+        db.insert_many(total, LOCKED.0, LOCKED.1).await;
         let witness = hammer(db, total, 1).await;
         assert_eq!(witness.claims.get(), total);
         assert_eq!(witness.most.borrow().len(), 20);
@@ -94,7 +79,7 @@ both! {
 
     async fn a_limit_is_never_exceeded_and_is_reached(db: &Database) {
         let total = if db.is_postgres() { 1200 } else { 400 };
-        db.insert_many(total, "concurrency_key, concurrency_limit", "'k' || CAST(n % 5 AS TEXT), 3").await;
+        db.insert_many(total, LIMITED.0, LIMITED.1).await;
         let witness = hammer(db, total, 3).await;
         assert_eq!(witness.claims.get(), total);
         let reached = witness.most.borrow().values().any(|most| *most == 3);
@@ -157,6 +142,34 @@ both! {
     }
 }
 
+/// Eight claimers take `total` runs that nothing holds back; each run goes to one of them.
+pub async fn empty_at_once(db: &Database, total: usize) {
+    db.insert_many(total, "queue_name", "CASE n % 2 WHEN 0 THEN 'other' ELSE 'default' END").await;
+    let left = Rc::new(Cell::new(total));
+    let end = deadline(Duration::from_secs(20));
+    let claimed = at_once(db, 8, |store, worker| {
+        let left = Rc::clone(&left);
+        async move {
+            let mut mine = Vec::new();
+            while left.get() > 0 {
+                assert!(Instant::now() < end, "{} runs were never claimed", left.get());
+                let runs = claim(&*store, &worker, 7).await;
+                left.set(left.get() - runs.len());
+                mine.extend(runs.into_iter().map(|run| (run.id, run.epoch.0, run.attempts)));
+                yield_now().await;
+            }
+            mine
+        }
+    })
+    .await;
+    let mut all = claimed.concat();
+    all.sort_unstable();
+    all.dedup_by_key(|claim| claim.0);
+    assert_eq!(all.len(), total);
+    assert!(all.iter().all(|(_, epoch, attempts)| (*epoch, *attempts) == (1, 1)));
+    assert_eq!(db.count("status = 'RUNNING' AND epoch = 1").await, i64::try_from(total).unwrap());
+}
+
 /// Sends endings until nobody holds their rows any more; how many were written.
 async fn finish_in_the_end(store: &dyn Store, owner: &Registration, mut endings: Vec<Ending>) -> u64 {
     let mut written = 0;
@@ -169,8 +182,8 @@ async fn finish_in_the_end(store: &dyn Store, owner: &Registration, mut endings:
     written
 }
 
-/// Twelve claimers claim and end until `total` runs are through.
-async fn hammer(db: &Database, total: usize, limit: usize) -> Rc<Witness> {
+/// Twelve claimers, three to each of four queues, claim and end until `total` runs are through.
+pub async fn hammer(db: &Database, total: usize, limit: usize) -> Rc<Witness> {
     let keys: HashMap<i64, String> = db
         .rows("SELECT result_id, COALESCE(lock_key, concurrency_key) FROM task_runs")
         .await
@@ -179,8 +192,10 @@ async fn hammer(db: &Database, total: usize, limit: usize) -> Rc<Witness> {
         .collect();
     let (keys, witness) = (Rc::new(keys), Rc::new(Witness::default()));
     let end = deadline(Duration::from_secs(25));
-    at_once(db, 12, |store, worker| {
+    let number = Cell::new(0);
+    at_once(db, 12, |store, mut worker| {
         let (keys, witness) = (Rc::clone(&keys), Rc::clone(&witness));
+        worker.queues = vec![format!("q{}", number.replace(number.get() + 1) % 4)];
         async move {
             while witness.claims.get() < total {
                 assert!(Instant::now() < end, "{} of {total} claims", witness.claims.get());
