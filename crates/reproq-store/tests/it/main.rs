@@ -21,3 +21,4 @@ mod race;
 mod registry;
 mod sequences;
 mod statements;
+mod together;
