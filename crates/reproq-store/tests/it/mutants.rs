@@ -8,6 +8,7 @@ use proptest::test_runner::Config;
 use crate::database::{Database, Side};
 use crate::race::{LIMITED, LOCKED, empty_at_once, hammer};
 use crate::sequences::{runtime, try_sequences};
+use crate::together::all_together;
 use tokio::runtime::Runtime;
 
 /// What the check said when it failed; None: it noticed nothing.
@@ -97,6 +98,21 @@ fn in_sqlite_the_sequences_notice_a_broken_schema() {
 #[test]
 fn in_postgres_the_sequences_notice_a_broken_schema() {
     sequences_notice(Database::postgres);
+}
+
+#[test]
+fn many_at_once_notice_a_broken_schema() {
+    let runtime = runtime();
+    for mistake in
+        MISTAKES.iter().filter(|mistake| mistake.what.contains("rates") || mistake.what.contains("hold"))
+    {
+        let noticed = (0..4).any(|seed| {
+            let db = runtime.block_on(Database::postgres());
+            runtime.block_on(db.execute(mistake.postgres));
+            said_by(|| drop(runtime.block_on(all_together(db, seed, 250)))).is_some()
+        });
+        assert!(noticed, "nobody noticed {}", mistake.what);
+    }
 }
 
 const BY_INDEX: &str = "DROP INDEX reproq_task_runs_lock; DROP INDEX reproq_task_runs_slot";

@@ -295,7 +295,8 @@ impl Actor {
     }
 }
 
-async fn all_together(db: Database, seed: u64, orders: usize) -> Rc<Database> {
+/// Six workers, until `orders` orders of the site are given and all that they led to is done.
+pub async fn all_together(db: Database, seed: u64, orders: usize) -> Rc<Database> {
     watch_moves(&db).await;
     let (db, witness) = (Rc::new(db), Rc::new(Witness::default()));
     let operator = db.operator().await;
