@@ -20,8 +20,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 STORE = "crates/reproq-store/src"
 MODEL = "crates/reproq-model/src"
+#: Where the sequences keep what failed; a mutant's failures are not for keeping.
+FAILED_BEFORE = ROOT / "crates/reproq-store/tests/it/sequences/failed_before.txt"
 #: The suites that are about claiming; `statements` is about cost and knows nothing of wrong answers.
-SUITES = "test(/sequences|race|admission|keyed|claim|finish|dedupe|cancel|lease|rate/)"
+SUITES = "test(/sequences|together|race|admission|keyed|claim|finish|dedupe|cancel|lease|due|rate/) - test(/^mutants/)"
 
 
 class Mutant(NamedTuple):
@@ -151,6 +153,170 @@ MUTANTS = [
         "CASE WHEN cancelled THEN 'CANCELLED' ELSE status END",
         "status",
     ),
+    Mutant(
+        "what the locked keys are decided by is a snapshot of before",
+        f"{STORE}/postgres/claim_keyed.rs",
+        "BEGIN ISOLATION LEVEL READ COMMITTED",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ",
+    ),
+    Mutant(
+        "an ending takes back a lease that has not ended",
+        f"{STORE}/postgres/sql/finish.sql",
+        "AND (r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))\n), decided",
+        "AND (r.incarnation = $12 OR $12 IS NULL)\n), decided",
+    ),
+    Mutant(
+        "a run given back has spent its attempt",
+        f"{STORE}/postgres/sql/finish.sql",
+        "attempts = r.attempts - e.give_back::int",
+        "attempts = r.attempts",
+    ),
+    Mutant(
+        "a worker takes back its own runs",
+        f"{STORE}/postgres/sql/expired.sql",
+        "AND incarnation IS DISTINCT FROM $2 LIMIT",
+        "AND ($2 IS NULL OR TRUE) LIMIT",
+    ),
+    Mutant(
+        "a heartbeat renews nothing",
+        f"{STORE}/postgres/sql/heartbeat.sql",
+        "UPDATE task_runs r SET leased_until = clock_timestamp() + make_interval(secs => $3)",
+        "UPDATE task_runs r SET leased_until = r.leased_until",
+    ),
+    Mutant(
+        "a due run with a key comes into the free lane",
+        f"{STORE}/postgres/sql/promote_due.sql",
+        "SET gate = CASE WHEN r.visit_key IS NULL THEN 0 ELSE 2 END",
+        "SET gate = 0",
+    ),
+    Mutant(
+        "the claim takes the oldest run, not the best",
+        f"{STORE}/postgres/sql/claim.sql",
+        "ORDER BY r.claim_key, r.result_id LIMIT $2 FOR",
+        "ORDER BY r.result_id LIMIT $2 FOR",
+    ),
+    Mutant(
+        "runs of a paused task are taken along with the free ones",
+        f"{STORE}/postgres/sql/claim.sql",
+        "     WHERE head.task_path NOT IN (SELECT task_path FROM reproq_diverted_tasks)\n",
+        "",
+    ),
+    Mutant(
+        "an enqueue's word counts more than an operator's",
+        f"{STORE}/postgres/sql/key_facts.sql",
+        "ORDER BY k.pinned DESC, k.limit_id DESC",
+        "ORDER BY k.pinned, k.limit_id DESC",
+    ),
+    Mutant(
+        "the worst of a key's line comes first",
+        f"{MODEL}/admission.rs",
+        "sorted.sort_by_key(|candidate| (candidate.claim_key, candidate.id));",
+        "sorted.sort_by_key(|candidate| (-candidate.claim_key, candidate.id));",
+    ),
+    Mutant(
+        "what starts in a round is not counted in it",
+        f"{MODEL}/admission.rs",
+        "*self.charged.entry(name).or_default() += 1;",
+        "*self.charged.entry(name).or_default() += 0;",
+    ),
+    Mutant(
+        "what starts in a round takes no slot in it",
+        f"{MODEL}/admission.rs",
+        "        taken.insert(number);\n",
+        "",
+    ),
+    Mutant(
+        "what starts in a round takes no lock in it",
+        f"{MODEL}/admission.rs",
+        "        self.locks.extend(candidate.lock.as_deref());\n",
+        "",
+    ),
+    Mutant(
+        "the latest run is replaced by nobody",
+        f"{MODEL}/admission.rs",
+        "!candidate.is_latest && !one_starts && self.is_full(candidate)",
+        "!one_starts && self.is_full(candidate)",
+    ),
+    Mutant(
+        "a run is discarded although its key is free",
+        f"{MODEL}/admission.rs",
+        "OverLimit::Discard if self.is_full(candidate) =>",
+        "OverLimit::Discard =>",
+    ),
+    Mutant(
+        "expired runs start",
+        f"{MODEL}/admission.rs",
+        "        !candidate.expired\n    }));",
+        "        true\n    }));",
+    ),
+    Mutant(
+        "a rate is charged one start too few",
+        f"{STORE}/keyed.rs",
+        "state.rate.after(state.tat, facts.now, count);",
+        "state.rate.after(state.tat, facts.now, count - 1);",
+    ),
+    Mutant(
+        "a slower rate forgives what was admitted",
+        f"{MODEL}/rate.rs",
+        "let starts_ahead = (tat? - now).max(0) as f64 * before.per_second;",
+        "let starts_ahead = (tat? - now).max(0) as f64 * before.per_second * 0.0;",
+    ),
+    Mutant(
+        "SQLite: the finish does not match the epoch",
+        f"{STORE}/sqlite/sql/finish.sql",
+        " AND epoch = e.value ->> 1\n",
+        "\n",
+    ),
+    Mutant(
+        "SQLite: the finish does not match the owner",
+        f"{STORE}/sqlite/sql/finish.sql",
+        "AND (incarnation = ?2 OR (",
+        "AND (TRUE OR incarnation = ?2 OR (",
+    ),
+    Mutant(
+        "SQLite: an ending keeps its slot",
+        f"{STORE}/sqlite/sql/finish.sql",
+        "incarnation = NULL, slot_no = NULL,",
+        "incarnation = NULL,",
+    ),
+    Mutant(
+        "SQLite: a cancelled run is retried",
+        f"{STORE}/sqlite/sql/finish.sql",
+        "    status = CASE WHEN cancel_requested AND (e.value ->> 2 = 'READY' OR ?2 IS NULL) THEN "
+        "'CANCELLED' ELSE e.value ->> 2 END,",
+        "    status = e.value ->> 2,",
+    ),
+    Mutant(
+        "SQLite: the claim does not raise the epoch",
+        f"{STORE}/sqlite/sql/claim_keyed.sql",
+        "epoch = epoch + 1",
+        "epoch = epoch + 0",
+    ),
+    Mutant(
+        "SQLite: the claim takes what another claimer has taken since the visit",
+        f"{STORE}/sqlite/sql/claim.sql",
+        "AND status = 'READY' AND gate = 0",
+        "AND gate = 0",
+    ),
+    Mutant(
+        "SQLite: the decision is made by facts of before the transaction",
+        f"{STORE}/sqlite/claim_keyed.rs",
+        "    let admission = lane.decide(visit, plan, &plan.picks, &facts, request.limit);",
+        "    let admission = lane.decide(visit, plan, &plan.picks, &Facts { locks: HashSet::new(), "
+        "slots: HashMap::new(), ..facts.clone() }, request.limit);",
+    ),
+    Mutant(
+        "SQLite: what starts is not charged",
+        f"{STORE}/sqlite/sql/charge_rates.sql",
+        "    tat = excluded.tat, current_tokens",
+        "    tat = rate_limits.tat, current_tokens",
+    ),
+    Mutant(
+        "SQLite: a paused queue is claimed",
+        f"{STORE}/sqlite/sql/claim_visit.sql",
+        "           AND NOT EXISTS (SELECT 1 FROM reproq_paused_queues p WHERE p.queue_name = ?1)\n",
+        "",
+    ),
 ]
 
 
@@ -162,30 +328,27 @@ def is_noticed(mutant: Mutant) -> bool:
         raise SystemExit(
             f"mutant {mutant.name!r}: its text is in {mutant.file} {sound.count(mutant.old)} times"
         )
+    remembered = FAILED_BEFORE.read_bytes() if FAILED_BEFORE.exists() else None
     path.write_text(sound.replace(mutant.old, mutant.new), "utf-8")
     try:
         build = ["cargo", "test", "--no-run", "-q", "-p", "reproq-store", "-p", "reproq-model"]
         compiled = subprocess.run(build, cwd=ROOT, check=False, capture_output=True, text=True)
         if compiled.returncode:
             raise SystemExit(f"mutant {mutant.name!r} does not compile:\n{compiled.stderr}")
-        tests = [
-            "cargo",
-            "nextest",
-            "run",
-            "--no-fail-fast",
-            "--cargo-quiet",
-            "--status-level",
-            "none",
-            "--final-status-level",
-        ]
-        tests += ["fail", "-p", "reproq-store", "-p", "reproq-model", "-E", SUITES]
-        environment = {**os.environ, "REPROQ_SEQUENCES": "100", "RUST_BACKTRACE": "0"}
+        tests = ["cargo", "nextest", "run", "--cargo-quiet", "--status-level", "fail", "-p", "reproq-store"]
+        tests += ["-p", "reproq-model", "-E", SUITES]
+        environment = {**os.environ, "REPROQ_SEQUENCES": "60", "REPROQ_SEEDS": "3", "RUST_BACKTRACE": "0"}
         ran = subprocess.run(tests, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
-        failed = sum(line.lstrip().startswith("FAIL") for line in ran.stderr.splitlines())
-        print(f"{'caught by ' + str(failed) if ran.returncode else 'SURVIVED':14} {mutant.name}", flush=True)
+        failed = [line.split()[-1] for line in ran.stderr.splitlines() if line.lstrip().startswith("FAIL")]
+        seen_by = f"caught by {failed[0]}" if failed else f"exit code {ran.returncode}"
+        print(f"{seen_by if ran.returncode else 'SURVIVED'}: {mutant.name}", flush=True)
         return ran.returncode != 0
     finally:
         path.write_text(sound, "utf-8")
+        if remembered is None:
+            FAILED_BEFORE.unlink(missing_ok=True)
+        else:
+            FAILED_BEFORE.write_bytes(remembered)
 
 
 def main() -> int:
