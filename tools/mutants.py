@@ -23,7 +23,10 @@ MODEL = "crates/reproq-model/src"
 #: Where the sequences keep what failed; a mutant's failures are not for keeping.
 FAILED_BEFORE = ROOT / "crates/reproq-store/tests/it/sequences/failed_before.txt"
 #: The suites that are about claiming; `statements` is about cost and knows nothing of wrong answers.
-SUITES = "test(/sequences|together|race|admission|keyed|claim|finish|dedupe|cancel|lease|due|rate/) - test(/^mutants/)"
+SUITES = (
+    "test(/sequences|together|race|admission|keyed|claim|finish|dedupe|cancel|lease|due|rate/)"
+    " - test(/^mutants/)"
+)
 
 
 class Mutant(NamedTuple):

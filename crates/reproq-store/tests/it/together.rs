@@ -254,8 +254,8 @@ impl Actor {
             self.rng.random_range(1..4),
         );
         let mut with = |column: &str, value: String| {
-            columns.push_str(&format!(", {column}"));
-            values.push_str(&format!(", {value}"));
+            columns.extend([", ", column]);
+            values.extend([", ", &value]);
         };
         with("dedup", dedup.to_string());
         if self.rng.random_range(0..2) == 0 {
