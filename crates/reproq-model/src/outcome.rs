@@ -75,6 +75,10 @@ pub struct AttemptFacts<'a> {
     pub spec: &'a str,
     /// The worker that ran the attempt.
     pub worker_id: &'a str,
+    /// The claim that ends.
+    pub epoch: i32,
+    /// The process that worked on it; none: no process has begun it.
+    pub pid: Option<i32>,
 }
 
 /// What the store writes at the end of an attempt.
@@ -96,6 +100,8 @@ pub struct Transition {
     pub crashed: bool,
     /// New metadata.
     pub metadata: Option<Box<RawValue>>,
+    /// The attempt's entry in the run's history, a JSON object; the store adds when it began and ended.
+    pub record: Option<String>,
 }
 
 /// One entry of `errors_json`, in the earlier system's shape.
@@ -193,6 +199,7 @@ impl Transition {
             give_back: false,
             crashed: false,
             metadata: None,
+            record: None,
         }
     }
 }
@@ -293,10 +300,14 @@ const fn may_retry(kind: FailureKind) -> bool {
     match kind {
         FailureKind::AppError
         | FailureKind::Timeout
+        | FailureKind::MemoryLimit
+        | FailureKind::Snoozed
         | FailureKind::Crashed
         | FailureKind::LeaseExpiry
         | FailureKind::InfraError => true,
         FailureKind::Expired
+        | FailureKind::GivenUp
+        | FailureKind::Quarantined
         | FailureKind::Cancelled
         | FailureKind::Discarded
         | FailureKind::Replaced
@@ -321,7 +332,15 @@ mod tests {
     use serde_json::{Value, json};
 
     fn facts(attempts: i32, max_attempts: i32) -> AttemptFacts<'static> {
-        AttemptFacts { attempts, max_attempts, crash_count: 0, spec: "{}", worker_id: "w" }
+        AttemptFacts {
+            attempts,
+            max_attempts,
+            crash_count: 0,
+            spec: "{}",
+            worker_id: "w",
+            epoch: 0,
+            pid: None,
+        }
     }
 
     fn end(end: AttemptEnd, facts: AttemptFacts<'_>) -> Transition {

@@ -1,5 +1,8 @@
 //! What worker and executor say to each other: `contracts/executor.md`.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -23,6 +26,17 @@ pub struct Envelope {
     pub retry_in: Option<f64>,
     /// The run's metadata, when the attempt changed it.
     pub metadata: Option<Box<RawValue>>,
+    /// What the attempt has used.
+    pub usage: Option<Usage>,
+}
+
+/// What an attempt has used of its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct Usage {
+    /// Processor time, milliseconds.
+    pub cpu_ms: f64,
+    /// Peak of resident memory, KiB.
+    pub max_rss_kib: i64,
 }
 
 /// Why an attempt failed, as written to `errors_json[].kind`.
@@ -33,6 +47,14 @@ pub enum FailureKind {
     AppError,
     /// It ran longer than its timeout.
     Timeout,
+    /// It used more memory than it may.
+    MemoryLimit,
+    /// It asked to be tried later, and the attempt does not count.
+    Snoozed,
+    /// It said, or its policy says, that another attempt is pointless.
+    GivenUp,
+    /// It has killed its process so often that it is not given another.
+    Quarantined,
     /// Its process ended under it.
     Crashed,
     /// The worker that ran it stopped renewing its lease.
@@ -55,10 +77,25 @@ pub enum FailureKind {
     InfraError,
 }
 
+/// What the worker has to know of a task before it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct TaskTraits {
+    /// Whether it is a coroutine function.
+    #[serde(default, rename = "async")]
+    pub is_async: bool,
+    /// Where it wants to run: `pool`, `fork` or `process`.
+    pub isolation: Option<String>,
+}
+
 /// A packet from the zygote.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ZygoteMessage {
+    /// Some of the site's tasks; before `Ready`.
+    Tasks {
+        /// By path, those that are not plain.
+        tasks: HashMap<String, TaskTraits>,
+    },
     /// The site is imported.
     Ready {
         /// The zygote's process.
@@ -69,6 +106,11 @@ pub enum ZygoteMessage {
         django: String,
         /// Version of the package.
         version: String,
+        /// Why a fork of it would not be safe.
+        r#unsafe: Option<String>,
+        /// Folders of the site's own code.
+        #[serde(default)]
+        source_roots: Vec<PathBuf>,
     },
     /// The site cannot be imported.
     Failed {
@@ -141,8 +183,52 @@ pub struct ResultFrame {
     pub result_id: String,
     /// Its claim.
     pub epoch: i32,
+    /// Whether what it has printed is still in the pipes, and the child waits until it is read.
+    #[serde(default)]
+    pub output: bool,
+    /// Why the child begins no other run.
+    pub retire: Option<String>,
+    /// What it has printed, from a child that works on several runs.
+    pub stdout: Option<String>,
+    /// The same for its standard error.
+    pub stderr: Option<String>,
     /// How it ended.
     pub envelope: Envelope,
+}
+
+/// What a child says about a run while it works on it.
+///
+/// One flat object: a number behind a tag would not survive serde's detour through its own values, which `arbitrary_precision`
+/// breaks.
+#[derive(Debug, Deserialize)]
+pub struct Note {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub kind: NoteKind,
+    /// The run, in decimal.
+    pub result_id: String,
+    /// Its claim.
+    pub epoch: i32,
+    /// `Extend`: from now. `Blocked`: for so long already.
+    pub seconds: Option<f64>,
+    /// `Limits`: resident memory of the process and what it has started.
+    pub max_memory_bytes: Option<u64>,
+    /// `Progress`: a JSON object.
+    pub progress: Option<Box<RawValue>>,
+}
+
+/// The matter of a [`Note`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoteKind {
+    /// Its process may not use more memory.
+    Limits,
+    /// Its timeout is not to end before.
+    Extend,
+    /// How far it is.
+    Progress,
+    /// It keeps the event loop that it shares with others.
+    Blocked,
 }
 
 #[cfg(test)]
@@ -155,13 +241,16 @@ mod tests {
         for line in include_str!("../../../contracts/executor.jsonl").lines() {
             let kind: serde_json::Value = serde_json::from_str(line).unwrap();
             match kind["type"].as_str().unwrap() {
-                "fork" | "run" => continue,
+                "fork" | "run" | "cancel" => continue,
                 "result" => drop(serde_json::from_str::<ResultFrame>(line).unwrap()),
+                "limits" | "extend" | "progress" | "blocked" => {
+                    drop(serde_json::from_str::<Note>(line).unwrap());
+                }
                 _ => drop(serde_json::from_str::<ZygoteMessage>(line).unwrap()),
             }
             read += 1;
         }
-        assert_eq!(read, 8);
+        assert_eq!(read, 14);
     }
 
     #[test]

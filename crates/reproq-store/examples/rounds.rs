@@ -110,6 +110,7 @@ fn success() -> Result<Transition, serde_json::Error> {
         give_back: false,
         crashed: false,
         metadata: None,
+        record: None,
     })
 }
 

@@ -268,6 +268,8 @@ impl Attempts {
             crash_count: 0,
             spec: "",
             worker_id: &self.settings.worker_id,
+            epoch: run.epoch.0,
+            pid: None,
         };
         let transition = classify(AttemptEnd::InvalidSpec { message }, facts, &mut rand::rng());
         self.endings.leave(Ending { id: run.id, epoch: run.epoch, transition, logs_uri: None });
@@ -285,6 +287,8 @@ impl Attempts {
             crash_count: run.crash_count,
             spec: &run.spec,
             worker_id: &self.settings.worker_id,
+            epoch: run.epoch.0,
+            pid: None,
         };
         let transition = classify(end, facts, &mut rand::rng());
         telemetry::attempt_ended(run, &transition, took);

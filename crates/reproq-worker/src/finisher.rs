@@ -213,7 +213,16 @@ fn refused(reason: &str) -> reproq_model::Transition {
         kind: Some(FailureKind::InvalidResult),
         retry_in: None,
         metadata: None,
+        usage: None,
     };
-    let facts = AttemptFacts { attempts: 1, max_attempts: 1, crash_count: 0, spec: "{}", worker_id: "" };
+    let facts = AttemptFacts {
+        attempts: 1,
+        max_attempts: 1,
+        crash_count: 0,
+        spec: "{}",
+        worker_id: "",
+        epoch: 0,
+        pid: None,
+    };
     classify(AttemptEnd::Answered(Box::new(envelope)), facts, &mut rand::rng())
 }

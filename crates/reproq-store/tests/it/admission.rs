@@ -216,7 +216,7 @@ both! {
         let started = starts(&runs);
         assert_eq!((started.len(), runs.len()), (1, 4));
         for run in &runs {
-            let facts = AttemptFacts { attempts: run.attempts, max_attempts: run.max_attempts, crash_count: 0, spec: "{}", worker_id: "w" };
+            let facts = AttemptFacts { attempts: run.attempts, max_attempts: run.max_attempts, crash_count: 0, spec: "{}", worker_id: "w", epoch: 0, pid: None };
             let end = if run.verdict == Verdict::Replaced { classify(AttemptEnd::Replaced, facts, &mut rand::rng()) } else { returned("1") };
             assert!(finish(&*store, &worker, run, end).await);
         }

@@ -339,6 +339,7 @@ pub fn to(status: RunStatus) -> Transition {
         give_back: false,
         crashed: false,
         metadata: None,
+        record: None,
     }
 }
 

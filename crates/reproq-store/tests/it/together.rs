@@ -159,6 +159,8 @@ impl Actor {
             crash_count: run.crash_count,
             spec: "{}",
             worker_id: "w",
+            epoch: 0,
+            pid: None,
         };
         Transition { delay: Duration::ZERO, ..classify(end, facts, &mut self.rng) }
     }
@@ -196,6 +198,8 @@ impl Actor {
                 crash_count: run.crash_count,
                 spec: "{}",
                 worker_id: &run.worker_id,
+                epoch: 0,
+                pid: None,
             };
             let transition = classify(AttemptEnd::LeaseExpired, facts, &mut self.rng);
             self.end(Fence::LeaseEnded, run.id, run.epoch, transition).await;

@@ -179,7 +179,7 @@ impl Process {
 
     async fn wait_until_ready(&mut self, settings: &ExecutorSettings) -> Result<(), ExecutorError> {
         match timeout(READY, receive(&self.control)).await {
-            Ok(Ok(Some(ZygoteMessage::Ready { pid, python, django, version }))) => {
+            Ok(Ok(Some(ZygoteMessage::Ready { pid, python, django, version, .. }))) => {
                 tracing::info!(pid, python, django, version, "executor ready");
                 Ok(())
             }

@@ -46,6 +46,8 @@ fn give_back_strangers(attempts: &Attempts, owned: &[OwnedRun], asked_at: Instan
             crash_count: 0,
             spec: "",
             worker_id: &attempts.settings.worker_id,
+            epoch: run.epoch.0,
+            pid: None,
         };
         let transition = classify(AttemptEnd::Released, facts, &mut rand::rng());
         attempts.endings.leave(Ending { id: run.id, epoch: run.epoch, transition, logs_uri: None });

@@ -63,6 +63,8 @@ pub fn ending(run: &ExpiredRun) -> Ending {
         crash_count: run.crash_count,
         spec: "",
         worker_id: &run.worker_id,
+        epoch: run.epoch.0,
+        pid: None,
     };
     let transition = classify(AttemptEnd::LeaseExpired, facts, &mut rand::rng());
     Ending { id: run.id, epoch: run.epoch, transition, logs_uri: None }

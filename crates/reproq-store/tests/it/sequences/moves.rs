@@ -137,7 +137,15 @@ impl How {
 
 /// The attempt took too long: whether there is another is not for a test to decide.
 fn again(attempts: i32, max_attempts: i32, delay: Duration) -> Transition {
-    let facts = AttemptFacts { attempts, max_attempts, crash_count: 0, spec: "{}", worker_id: "w" };
+    let facts = AttemptFacts {
+        attempts,
+        max_attempts,
+        crash_count: 0,
+        spec: "{}",
+        worker_id: "w",
+        epoch: 0,
+        pid: None,
+    };
     let end = AttemptEnd::TimedOut { limit: Duration::from_secs(1) };
     Transition { delay, ..classify(end, facts, &mut rand::rng()) }
 }
