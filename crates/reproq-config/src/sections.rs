@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reproq_model::QueuePlan;
+use reproq_model::{IsolationPlan, QueuePlan};
 
 use crate::dsn::Dsn;
 use crate::error::ConfigError;
 use crate::layers::Layers;
+
+const MIB: u64 = 1 << 20;
 
 /// Settings of the worker.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +34,20 @@ pub struct WorkerConfig {
     pub poll_min: Duration,
     /// Longest pause between polls, not less than the shortest.
     pub poll_max: Duration,
-    /// How tasks are executed.
-    pub executor_mode: ExecutorMode,
+    /// How tasks are executed, by queue.
+    pub isolation: IsolationPlan,
+    /// Coroutines on one event loop; 0: none share.
+    pub async_concurrency: usize,
+    /// Tasks in one child, each in a thread; 1: none share.
+    pub threads: usize,
+    /// Tasks after which a child is replaced.
+    pub max_tasks_per_child: Option<u64>,
+    /// Bytes by which a child may grow before it is replaced.
+    pub max_child_growth: Option<u64>,
+    /// Age at which a child is replaced.
+    pub max_child_age: Option<Duration>,
+    /// Bytes that a task may use which says nothing about it.
+    pub max_task_memory: Option<u64>,
     /// How a process executor gets its payload.
     pub payload_mode: PayloadMode,
     /// Interpreter: a path, or a name to look up in `PATH`.
@@ -74,15 +88,6 @@ pub struct LogConfig {
     pub filter: String,
     /// Form of the lines.
     pub format: LogFormat,
-}
-
-/// How tasks are executed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExecutorMode {
-    /// Warm children with the site loaded once.
-    Pool,
-    /// One Python process per attempt.
-    Process,
 }
 
 /// How a process executor gets its payload.
@@ -131,10 +136,13 @@ impl Layers {
                 .filter(|interval| !interval.is_zero()),
             poll_min: self.get("worker.poll_min_backoff")?,
             poll_max: self.get("worker.poll_max_backoff")?,
-            executor_mode: self.word(
-                "worker.executor_mode",
-                &[("pool", ExecutorMode::Pool), ("process", ExecutorMode::Process)],
-            )?,
+            isolation: self.isolation()?,
+            async_concurrency: self.get("worker.async_concurrency")?,
+            threads: self.get("worker.threads")?,
+            max_tasks_per_child: self.bound("worker.max_tasks_per_child", 1)?,
+            max_child_growth: self.bound("worker.max_child_growth_mb", MIB)?,
+            max_child_age: Some(self.get("worker.max_child_age")?).filter(|age: &Duration| !age.is_zero()),
+            max_task_memory: self.bound("worker.max_task_memory_mb", MIB)?,
             payload_mode: self
                 .word("worker.payload_mode", &[("stdin", PayloadMode::Stdin), ("file", PayloadMode::File)])?,
             python_bin: self.get("worker.python_bin")?,
@@ -154,6 +162,12 @@ impl Layers {
                 .get_unless_unset::<PathBuf>("worker.logs_dir")?
                 .map(|logs_dir| self.directory.join(logs_dir)),
         })
+    }
+
+    /// A bound of so many units; none: 0, which sets no bound.
+    fn bound(&self, name: &'static str, unit: u64) -> Result<Option<u64>, ConfigError> {
+        let units: usize = self.get(name)?;
+        Ok(Some(units as u64 * unit).filter(|bound| *bound > 0))
     }
 
     /// The database, if one is named.

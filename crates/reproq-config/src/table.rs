@@ -52,9 +52,29 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         .default("50ms"),
     worker("worker.poll_max_backoff", duration(TICK, NOT_POLLING), "Longest pause between polls")
         .default("1s"),
-    worker("worker.executor_mode", Kind::Choice { allowed: &["pool", "process"], refused: &[] },
-        "pool: warm children; process: one Python process per attempt")
+    worker("worker.executor_mode", Kind::Choice { allowed: &["pool", "fork", "process"], refused: &[] },
+        "pool: warm children; fork: a fresh child per attempt; process: one Python process per attempt")
         .flag("executor-mode").env("REPROQ_EXECUTOR_MODE").default("pool"),
+    worker("worker.queue_modes", Kind::List,
+        "Queues whose tasks run in another mode: reports=fork,pdf-*=process")
+        .flag("queue-modes").env("REPROQ_QUEUE_MODES"),
+    worker("worker.async_concurrency", int(0, 100_000, "0 runs coroutines like other tasks, one per child"),
+        "Coroutine tasks that share one child's event loop, beside --concurrency")
+        .flag("async-concurrency").env("REPROQ_ASYNC_CONCURRENCY").default("100"),
+    worker("worker.threads", int(1, 1_000, "a child without a thread would run nothing"),
+        "Tasks that share one child, each in a thread; 1: a child for each")
+        .flag("threads").env("REPROQ_THREADS").default("1"),
+    worker("worker.max_tasks_per_child", int(0, MANY, "0 sets no bound"),
+        "Tasks after which a child is replaced; 0 sets no bound")
+        .flag("max-tasks-per-child").env("REPROQ_MAX_TASKS_PER_CHILD").default("0"),
+    worker("worker.max_child_growth_mb", int(0, MANY, "0 sets no bound"),
+        "MiB by which a child may grow before it is replaced; 0 sets no bound")
+        .flag("max-child-growth-mb").env("REPROQ_MAX_CHILD_GROWTH_MB").default("256"),
+    worker("worker.max_child_age", duration(Duration::ZERO, ""), "Age at which a child is replaced; 0 sets no bound")
+        .flag("max-child-age").env("REPROQ_MAX_CHILD_AGE").default("1h"),
+    worker("worker.max_task_memory_mb", int(0, MANY, "0 sets no bound"),
+        "MiB that the process of a task without a max_memory of its own may use; 0 sets no bound")
+        .flag("max-task-memory-mb").env("REPROQ_MAX_TASK_MEMORY_MB").default("0"),
     worker("worker.payload_mode", Kind::Choice { allowed: &["stdin", "file"], refused: &[(
         "inline", "it puts arguments on the command line, where every user of the machine can read them")] },
         "How a process executor gets its payload: stdin or file")

@@ -14,11 +14,12 @@
 //! | schedule | a rule that makes runs at given times |
 //!
 //! Reading order: [`status`] (what a run can be), [`outcome`] (how an attempt ends and what follows), [`retry`], [`spec`];
-//! then [`queues`] (which of them a worker serves), [`admission`] (which keyed runs may start) and [`rate`].
+//! then [`queues`] (which of them a worker serves), [`isolation`] (where they run), [`admission`] (which keyed runs may start) and [`rate`].
 
 pub mod admission;
 pub mod allow;
 pub mod ids;
+pub mod isolation;
 pub mod outcome;
 pub mod queues;
 pub mod rate;
@@ -29,6 +30,7 @@ pub mod wire;
 
 pub use allow::AllowList;
 pub use ids::{Epoch, Incarnation, RunId};
+pub use isolation::{Isolation, IsolationError, IsolationPlan};
 pub use outcome::{AttemptEnd, AttemptFacts, Transition, classify};
 pub use queues::{QueueOrder, QueuePlan, QueuePlanError};
 pub use rate::Rate;

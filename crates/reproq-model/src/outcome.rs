@@ -29,6 +29,13 @@ pub enum AttemptEnd {
         /// The timeout.
         limit: Duration,
     },
+    /// The child was killed because its memory grew beyond the task's bound.
+    MemoryLimit {
+        /// The bound.
+        limit_bytes: u64,
+        /// What was found.
+        used_bytes: u64,
+    },
     /// The child's process ended, or its stream broke, before an answer.
     Crashed {
         /// What the operating system says: an exit code, a signal.
@@ -246,6 +253,14 @@ fn stopped(end: AttemptEnd) -> Failure {
         AttemptEnd::TimedOut { limit } => (
             FailureKind::Timeout,
             format!("the attempt was stopped after its timeout of {} s", limit.as_secs_f64()),
+            None,
+            None,
+        ),
+        AttemptEnd::MemoryLimit { limit_bytes, used_bytes } => (
+            FailureKind::MemoryLimit,
+            format!(
+                "the attempt was stopped because it used {used_bytes} bytes of memory; it may use {limit_bytes}"
+            ),
             None,
             None,
         ),

@@ -250,7 +250,7 @@ fn read_entry(entry: &str) -> Result<(&str, Option<u32>), QueuePlanError> {
 }
 
 /// Whether all of `name` fits the pattern. Without `*` and `?` a pattern matches itself.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut at, mut read) = (0, 0);
     // Where to go on when the text after the last `*` does not fit: that star takes one character more.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::isolation::Isolation;
+
 /// How an attempt ended, told by the child.
 #[derive(Debug, Deserialize)]
 pub struct Envelope {
@@ -83,8 +85,8 @@ pub struct TaskTraits {
     /// Whether it is a coroutine function.
     #[serde(default, rename = "async")]
     pub is_async: bool,
-    /// Where it wants to run: `pool`, `fork` or `process`.
-    pub isolation: Option<String>,
+    /// Where it wants to run.
+    pub isolation: Option<Isolation>,
 }
 
 /// A packet from the zygote.

@@ -1,53 +1,59 @@
 //! One attempt, from the claimed run to its ending: authorise, execute, classify, finish, tell.
 //!
-//! Every way to end leads through [`Attempts::end`], but one: an attempt whose lease is lost writes nothing, because the
+//! Every way to end leads through [`Slot::end`], but one: an attempt whose lease is lost writes nothing, because the
 //! run is somebody else's by then.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use reproq_model::{AttemptEnd, AttemptFacts, classify};
-use reproq_store::{ClaimedRun, Ending, UnreadableRun};
+use reproq_model::AttemptEnd;
+use reproq_store::ClaimedRun;
 use tokio::time::{sleep, timeout};
 
+use crate::attempts::{Attempts, Trace};
 use crate::executor::{Answer, Seat};
-use crate::finisher::Endings;
-use crate::held::{Held, Orders, Stop};
-use crate::pace::Pace;
-use crate::settings::Settings;
-use crate::shutdown::{Shutdown, Urgency};
+use crate::held::{Orders, Stop};
+use crate::lanes::Place;
+use crate::shutdown::Urgency;
 use crate::slots::Slots;
-use crate::telemetry;
+use crate::watch::{Exceeded, Watch};
 
 /// How long a slot waits after it could not get an executor.
 const NO_EXECUTOR_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a cancelled task is asked to stop.
+/// How long a task may take to stop when the worker itself must.
+const HURRY_GRACE: Duration = Duration::from_secs(1);
+
+/// How often a task is asked to stop.
 const INTERRUPT_AGAIN: Duration = Duration::from_millis(250);
 
-/// What attempts share.
-pub(crate) struct Attempts {
-    pub(crate) settings: Rc<Settings>,
-    pub(crate) slots: Rc<Slots>,
-    pub(crate) held: Rc<Held>,
-    pub(crate) endings: Endings,
-    pub(crate) pace: Rc<Pace>,
-    pub(crate) shutdown: Shutdown,
+/// Room for one attempt at a time.
+pub(crate) struct Slot {
+    pub(crate) attempts: Rc<Attempts>,
+    pub(crate) seat: Seat,
+    pub(crate) place: Place,
 }
 
 /// What came first.
 enum Event {
     Answer(Answer),
     Stop(Stop),
-    TimeUp,
+    Exceeded(Exceeded),
     Shutdown,
+}
+
+/// What became of asking a task to stop.
+enum Asked {
+    Answered(Answer),
+    Silent,
+    Lost,
 }
 
 /// How a slot goes on after a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Process {
-    /// With the same process.
+    /// With the same process, if that takes another run.
     Stays,
     /// Without: what was behind the run has gone with it, and had not begun.
     Gone,
@@ -55,57 +61,72 @@ enum Process {
     Wanting,
 }
 
-impl Attempts {
-    /// The life of one slot: runs, until there are no more.
-    pub(crate) async fn slot(self: Rc<Self>, mut seat: Seat) {
-        while let Some(runs) = self.slots.take(&self.pace).await {
-            self.work_off(&mut seat, runs).await;
+impl Slot {
+    /// The life of a slot: runs, until there are no more.
+    pub(crate) async fn live(mut self) {
+        let attempts = Rc::clone(&self.attempts);
+        while let Some(runs) = self.slots().take(&attempts.pace, |run| attempts.travels(run)).await {
+            self.work_off(runs).await;
         }
-        seat.kill().await;
+        self.seat.leave().await;
     }
 
-    async fn work_off(&self, seat: &mut Seat, runs: Vec<ClaimedRun>) {
+    fn slots(&self) -> &Slots {
+        match self.place {
+            Place::Slot => &self.attempts.lanes.slots,
+            Place::Loop => &self.attempts.lanes.loops,
+        }
+    }
+
+    async fn work_off(&mut self, runs: Vec<ClaimedRun>) {
         let mut line = VecDeque::with_capacity(runs.len());
         for run in runs {
-            match self.authorise(&run) {
+            match self.attempts.authorise(&run) {
                 Ok(()) => line.push_back(run),
-                Err(Some(end)) => self.end(&run, end, Duration::ZERO, None),
+                Err(Some(end)) => self.end(&run, end, &Trace::default()),
                 Err(None) => self.lose(&run),
             }
         }
-        let mut first = true;
+        // How many of the line the process has, the first included.
+        let mut sent = 0;
         while let Some(run) = line.pop_front() {
-            let orders = self.held.start(run.id, run.epoch);
-            let process = if first && let Err(process) = self.prepare(seat, &run, &orders).await {
+            let orders = self.attempts.held.start(run.id, run.epoch);
+            let process = if sent == 0
+                && let Err(process) = self.prepare(&run, &orders).await
+            {
                 process
             } else {
-                if first {
-                    seat.send(std::iter::once(&run).chain(&line));
-                    first = false;
+                if sent == 0 {
+                    sent = 1 + line.len();
+                    self.seat.send(std::iter::once(&run).chain(&line));
                 }
-                self.attend(seat, &run, &orders).await
+                self.attend(&run, &orders).await
             };
-            if process == Process::Stays {
-                continue;
-            }
-            line.drain(..).for_each(|run| self.release(&run));
+            sent = sent.saturating_sub(1);
             if process == Process::Wanting {
+                line.drain(..).for_each(|run| self.end(&run, AttemptEnd::Released, &Trace::default()));
                 self.breathe().await;
+            }
+            if process == Process::Gone || !self.seat.goes_on() {
+                // What is left of the line has not begun, and goes to the next process.
+                sent = 0;
             }
         }
     }
 
     /// Gets hold of a process. Without one, ends the run, which has not begun: that is not its fault.
-    async fn prepare(&self, seat: &mut Seat, run: &ClaimedRun, orders: &Orders) -> Result<(), Process> {
+    async fn prepare(&mut self, run: &ClaimedRun, orders: &Orders) -> Result<(), Process> {
+        let limit = self.attempts.timeout(run);
+        let alone = self.attempts.is_suspect(run);
         let (end, process) = tokio::select! {
             biased;
-            () = self.shutdown.reaches(Urgency::Hurry) => (Some(AttemptEnd::Released), Process::Gone),
+            () = self.attempts.shutdown.reaches(Urgency::Hurry) => (Some(AttemptEnd::Released), Process::Gone),
             why = orders.stop() => match why {
                 Stop::Cancelled => (Some(AttemptEnd::Cancelled), Process::Gone),
                 Stop::Lost => (None, Process::Gone),
             },
-            warm = timeout(self.limit(run), seat.warm()) => {
-                match warm {
+            ready = timeout(limit, self.seat.prepare(run, alone)) => {
+                match ready {
                     Ok(Ok(())) => return Ok(()),
                     Ok(Err(error)) => tracing::error!(%error, "no executor; giving the run back"),
                     Err(_) => tracing::error!("no executor within the run's timeout; giving the run back"),
@@ -114,190 +135,175 @@ impl Attempts {
             }
         };
         match end {
-            Some(end) => self.end(run, end, Duration::ZERO, None),
+            Some(end) => self.end(run, end, &Trace::default()),
             None => self.lose(run),
         }
         Err(process)
     }
 
     /// Sees one run through.
-    async fn attend(&self, seat: &mut Seat, run: &ClaimedRun, orders: &Orders) -> Process {
-        let began = Instant::now();
-        let limit = self.limit(run);
-        let event = tokio::select! {
-            biased;
-            answer = seat.answer(run) => Event::Answer(answer),
-            why = orders.stop() => Event::Stop(why),
-            () = sleep(limit) => Event::TimeUp,
-            () = self.shutdown.reaches(Urgency::Hurry) => Event::Shutdown,
-        };
+    async fn attend(&mut self, run: &ClaimedRun, orders: &Orders) -> Process {
+        let settings = Rc::clone(&self.attempts.settings);
+        let mut watch =
+            Watch::new(self.attempts.timeout(run), settings.exec_timeout, settings.executor.max_task_memory);
+        let event = self.wait(run, orders, &mut watch).await;
+        // Before anything ends: afterwards there is no process to ask.
+        let mut trace = Trace { pid: self.seat.pid(), ..Trace::default() };
         let (end, process) = match event {
-            Event::Answer(Answer::Envelope(envelope)) => {
-                (Some(AttemptEnd::Answered(envelope)), Process::Stays)
-            }
-            Event::Answer(Answer::Unfit { message }) => {
-                (Some(AttemptEnd::InvalidSpec { message }), Process::Stays)
-            }
-            Event::Answer(Answer::Died { how, stderr_tail }) => {
-                (Some(AttemptEnd::Crashed { how, stderr_tail }), Process::Gone)
-            }
-            Event::Answer(Answer::NotBegun { why }) => {
-                tracing::error!(result_id = %run.id, why, "no executor; giving the run back");
-                (Some(AttemptEnd::Released), Process::Wanting)
-            }
-            Event::TimeUp if !seat.has_begun() => {
+            Event::Answer(answer) => self.answered(run, answer),
+            Event::Exceeded(_) if !self.seat.has_begun() => {
                 tracing::error!(result_id = %run.id, "an executor does not read its run; giving the run back");
                 (Some(AttemptEnd::Released), Process::Wanting)
             }
-            Event::TimeUp => (Some(AttemptEnd::TimedOut { limit }), Process::Gone),
-            Event::Stop(Stop::Cancelled) => {
-                let grace = self.settings.cancel_grace.min(limit.saturating_sub(began.elapsed()));
-                self.interrupt(seat, run, orders, grace).await
+            Event::Exceeded(exceeded) if self.seat.is_kept_by_another(run) => {
+                tracing::warn!(result_id = %run.id, ?exceeded, "another run keeps the event loop; giving the run back");
+                (Some(AttemptEnd::Released), Process::Gone)
             }
-            Event::Shutdown => (Some(AttemptEnd::Released), Process::Gone),
+            Event::Exceeded(exceeded) => (Some(watch.end(exceeded)), Process::Gone),
+            Event::Stop(Stop::Cancelled) => {
+                self.cancel(run, orders, settings.cancel_grace.min(watch.left())).await
+            }
+            Event::Shutdown => self.hurry(run, orders, watch.left()).await,
             Event::Stop(Stop::Lost) => (None, Process::Gone),
         };
-        let logs_uri = seat.keep_output(run);
+        trace.logs_uri = self.seat.keep_output(run);
         if process != Process::Stays {
             // Before the run's end is known to anybody: it may begin again elsewhere.
-            seat.kill().await;
+            self.seat.kill().await;
         }
-        if process != Process::Wanting {
-            self.pace.record(&run.task_path, began.elapsed());
+        if process == Process::Wanting {
+            trace.pid = None;
+        } else if self.place == Place::Slot {
+            self.attempts.pace.record(&run.task_path, watch.elapsed());
         }
+        trace.took = watch.elapsed();
         match end {
-            Some(end) => self.end(run, end, began.elapsed(), logs_uri),
+            Some(end) => self.end(run, end, &trace),
             None => self.lose(run),
         }
         if process == Process::Stays {
-            seat.settle().await;
+            self.seat.settle().await;
         }
         process
     }
 
-    /// Asks a cancelled run's task to stop, and kills it after `grace`. What the task says first counts: a success is one.
-    async fn interrupt(
-        &self,
-        seat: &mut Seat,
+    /// Waits for whatever ends the attempt first.
+    async fn wait(&mut self, run: &ClaimedRun, orders: &Orders, watch: &mut Watch) -> Event {
+        loop {
+            let pid = self.seat.pid();
+            return tokio::select! {
+                biased;
+                answer = self.seat.answer(run) => match answer {
+                    Answer::Note(note) => {
+                        watch.hear(&note);
+                        continue;
+                    }
+                    answer => Event::Answer(answer),
+                },
+                why = orders.stop() => Event::Stop(why),
+                exceeded = watch.exceeded(pid) => Event::Exceeded(exceeded),
+                () = self.attempts.shutdown.reaches(Urgency::Hurry) => Event::Shutdown,
+            };
+        }
+    }
+
+    fn answered(&self, run: &ClaimedRun, answer: Answer) -> (Option<AttemptEnd>, Process) {
+        match answer {
+            Answer::Envelope(envelope) => (Some(AttemptEnd::Answered(envelope)), Process::Stays),
+            Answer::Unfit { message } => (Some(AttemptEnd::InvalidSpec { message }), Process::Stays),
+            Answer::Died { how, stderr_tail } => {
+                (Some(AttemptEnd::Crashed { how, stderr_tail }), Process::Gone)
+            }
+            Answer::Bystander { why } if self.attempts.suspect(run) => {
+                tracing::warn!(result_id = %run.id, why, "the run's process died, perhaps not by its doing; it is tried again alone");
+                (Some(AttemptEnd::Released), Process::Gone)
+            }
+            Answer::Bystander { why } => {
+                (Some(AttemptEnd::Crashed { how: why, stderr_tail: String::new() }), Process::Gone)
+            }
+            Answer::NotBegun { why } => {
+                tracing::error!(result_id = %run.id, why, "no executor; giving the run back");
+                (Some(AttemptEnd::Released), Process::Wanting)
+            }
+            // It was killed for another's sake; and whoever waits hears notes and waits on.
+            Answer::Displaced | Answer::Note(_) => (Some(AttemptEnd::Released), Process::Gone),
+        }
+    }
+
+    /// A cancelled run's task is asked to stop, and killed after `grace`. What it says first counts: a success is one.
+    async fn cancel(
+        &mut self,
         run: &ClaimedRun,
         orders: &Orders,
         grace: Duration,
     ) -> (Option<AttemptEnd>, Process) {
+        match self.interrupt(run, orders, grace, Urgency::Hurry).await {
+            Asked::Answered(Answer::Envelope(envelope)) => {
+                (Some(AttemptEnd::Interrupted(envelope)), Process::Stays)
+            }
+            Asked::Answered(Answer::Unfit { .. }) => (Some(AttemptEnd::Cancelled), Process::Stays),
+            Asked::Answered(_) | Asked::Silent => (Some(AttemptEnd::Cancelled), Process::Gone),
+            Asked::Lost => (None, Process::Gone),
+        }
+    }
+
+    /// The worker cannot wait any longer. A task that is asked to stop may clean up, or just be done; else its run goes back.
+    async fn hurry(
+        &mut self,
+        run: &ClaimedRun,
+        orders: &Orders,
+        left: Duration,
+    ) -> (Option<AttemptEnd>, Process) {
+        let grace = HURRY_GRACE.min(self.attempts.settings.cancel_grace).min(left);
+        match self.interrupt(run, orders, grace, Urgency::Now).await {
+            Asked::Answered(Answer::Envelope(envelope)) if envelope.ok => {
+                (Some(AttemptEnd::Answered(envelope)), Process::Stays)
+            }
+            Asked::Answered(_) | Asked::Silent => (Some(AttemptEnd::Released), Process::Gone),
+            Asked::Lost => (None, Process::Gone),
+        }
+    }
+
+    async fn interrupt(
+        &mut self,
+        run: &ClaimedRun,
+        orders: &Orders,
+        grace: Duration,
+        but_not_beyond: Urgency,
+    ) -> Asked {
         let until = Instant::now() + grace;
         // Said again and again: a task that has not quite begun does not hear the first time, and nobody hears it twice.
-        while Instant::now() < until && seat.interrupt() {
+        while Instant::now() < until && self.seat.interrupt() {
             let pause = INTERRUPT_AGAIN.min(until.saturating_duration_since(Instant::now()));
             tokio::select! {
                 biased;
-                answer = seat.answer(run) => return match answer {
-                    Answer::Envelope(envelope) => (Some(AttemptEnd::Interrupted(envelope)), Process::Stays),
-                    Answer::Unfit { .. } => (Some(AttemptEnd::Cancelled), Process::Stays),
-                    Answer::Died { .. } | Answer::NotBegun { .. } => {
-                        (Some(AttemptEnd::Cancelled), Process::Gone)
-                    }
+                answer = self.seat.answer(run) => match answer {
+                    Answer::Note(_) => {}
+                    answer => return Asked::Answered(answer),
                 },
-                () = orders.lost() => return (None, Process::Gone),
-                () = self.shutdown.reaches(Urgency::Hurry) => break,
+                () = orders.lost() => return Asked::Lost,
+                () = self.attempts.shutdown.reaches(but_not_beyond) => break,
                 () = sleep(pause) => {}
             }
         }
-        (Some(AttemptEnd::Cancelled), Process::Gone)
+        Asked::Silent
     }
 
     /// A pause after a process could not be had, unless the worker is asked to stop.
     async fn breathe(&self) {
         tokio::select! {
             () = sleep(NO_EXECUTOR_PAUSE) => {}
-            () = self.shutdown.reaches(Urgency::Drain) => {}
+            () = self.attempts.shutdown.reaches(Urgency::Drain) => {}
         }
     }
 
-    /// Whether the run may start: `Err(None)` if it is no longer this worker's.
-    fn authorise(&self, run: &ClaimedRun) -> Result<(), Option<AttemptEnd>> {
-        if !self.held.trusts(run.id, run.epoch) {
-            return Err(None);
-        }
-        if self.held.is_cancelled(run.id, run.epoch) {
-            return Err(Some(AttemptEnd::Cancelled));
-        }
-        if !self.settings.allow.allows(&run.task_path) {
-            return Err(Some(AttemptEnd::NotAllowed { task_path: run.task_path.clone() }));
-        }
-        if run.spec.len() > self.settings.max_payload_bytes {
-            return Err(Some(AttemptEnd::InvalidSpec {
-                message: format!(
-                    "the spec has {} bytes, this worker accepts {} (worker.max_payload_bytes); store large data elsewhere and pass a reference",
-                    run.spec.len(),
-                    self.settings.max_payload_bytes
-                ),
-            }));
-        }
-        Ok(())
-    }
-
-    /// The run's own timeout, within the worker's.
-    fn limit(&self, run: &ClaimedRun) -> Duration {
-        if run.timeout.is_zero() {
-            self.settings.exec_timeout
-        } else {
-            run.timeout.min(self.settings.exec_timeout)
-        }
-    }
-
-    /// Gives a run back that a slot has taken and that has not begun.
-    fn release(&self, run: &ClaimedRun) {
-        self.end(run, AttemptEnd::Released, Duration::ZERO, None);
-    }
-
-    /// Gives a run back that no slot has taken.
-    pub(crate) fn give_up(&self, run: &ClaimedRun) {
-        self.leave_ending(run, AttemptEnd::Released, Duration::ZERO, None);
-    }
-
-    /// Ends a run that was claimed for that, without a slot.
-    pub(crate) fn end_unstarted(&self, run: &ClaimedRun, end: AttemptEnd) {
-        self.leave_ending(run, end, Duration::ZERO, None);
-    }
-
-    /// Ends a run that cannot be read, and so cannot be run.
-    pub(crate) fn end_unreadable(&self, run: &UnreadableRun) {
-        let message = format!("the run cannot be read: {}; another program may have written it", run.reason);
-        let facts = AttemptFacts {
-            attempts: 1,
-            max_attempts: 1,
-            crash_count: 0,
-            spec: "",
-            worker_id: &self.settings.worker_id,
-            epoch: run.epoch.0,
-            pid: None,
-        };
-        let transition = classify(AttemptEnd::InvalidSpec { message }, facts, &mut rand::rng());
-        self.endings.leave(Ending { id: run.id, epoch: run.epoch, transition, logs_uri: None });
-    }
-
-    fn end(&self, run: &ClaimedRun, end: AttemptEnd, took: Duration, logs_uri: Option<String>) {
-        self.leave_ending(run, end, took, logs_uri);
-        self.slots.ended();
-    }
-
-    fn leave_ending(&self, run: &ClaimedRun, end: AttemptEnd, took: Duration, logs_uri: Option<String>) {
-        let facts = AttemptFacts {
-            attempts: run.attempts,
-            max_attempts: run.max_attempts,
-            crash_count: run.crash_count,
-            spec: &run.spec,
-            worker_id: &self.settings.worker_id,
-            epoch: run.epoch.0,
-            pid: None,
-        };
-        let transition = classify(end, facts, &mut rand::rng());
-        telemetry::attempt_ended(run, &transition, took);
-        self.endings.leave(Ending { id: run.id, epoch: run.epoch, transition, logs_uri });
+    fn end(&self, run: &ClaimedRun, end: AttemptEnd, trace: &Trace) {
+        self.attempts.end(run, end, trace);
+        self.slots().ended();
     }
 
     fn lose(&self, run: &ClaimedRun) {
-        telemetry::lease_lost(run);
-        self.held.let_go(run.id, run.epoch);
-        self.slots.ended();
+        self.attempts.lose(run);
+        self.slots().ended();
     }
 }

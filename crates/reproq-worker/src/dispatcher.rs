@@ -10,7 +10,8 @@ use reproq_store::{Claim, ClaimRequest, Registration, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::attempt::Attempts;
+use crate::attempts::Attempts;
+use crate::lanes::Room;
 use crate::lifecycle::trust;
 use crate::queues::Selection;
 use crate::shutdown::Urgency;
@@ -105,14 +106,14 @@ impl Dispatcher {
 
     async fn round(&self, rhythm: &mut Rhythm) -> Result<(), StoreError> {
         let attempts = &self.attempts;
-        for run in attempts.slots.overdue(PATIENCE) {
+        for run in attempts.lanes.overdue(PATIENCE) {
             attempts.give_up(&run);
         }
         let room =
-            if attempts.endings.is_full() { 0 } else { attempts.slots.room(&attempts.pace).min(BATCH) };
-        if room == 0 {
+            if attempts.endings.is_full() { Room::default() } else { attempts.lanes.room(&attempts.pace) };
+        if room.is_none() {
             tokio::select! {
-                () = attempts.slots.freed() => {}
+                () = attempts.lanes.freed() => {}
                 () = self.pause(TICK) => {}
             }
             // Full is busy, however long its tasks take.
@@ -170,7 +171,7 @@ impl Dispatcher {
 
     /// Goes through the groups of queues while there is room. Returns how many runs came. While both lanes have runs, they
     /// take turns in being first.
-    async fn claim(&self, room: u32, rhythm: &mut Rhythm) -> Result<u32, StoreError> {
+    async fn claim(&self, room: Room, rhythm: &mut Rhythm) -> Result<u32, StoreError> {
         rhythm.keys_left = false;
         rhythm.next_rated = None;
         let barren = rhythm.barren_at.is_some_and(|at| at.elapsed() < BARREN);
@@ -180,11 +181,18 @@ impl Dispatcher {
             (true, true) => &[Lane::Keyed, Lane::Plain],
         };
         rhythm.keyed_first ^= self.keyed_waiting.get();
+        let (mut any, mut of_loops) = (room.any.min(BATCH), room.of_loops.min(BATCH));
         let mut count = 0;
         for queues in rhythm.queues.rounds() {
-            for lane in lanes {
-                if count < room {
-                    count += self.claim_from(*lane, &queues, room - count, rhythm).await?;
+            let (loops, mixed): (Vec<String>, Vec<String>) =
+                queues.into_iter().partition(|queue| self.attempts.lanes.only_loops(queue));
+            for (queues, room) in [(mixed, &mut any), (loops, &mut of_loops)] {
+                for lane in lanes.iter().filter(|_| !queues.is_empty()) {
+                    if *room > 0 {
+                        let claimed = self.claim_from(*lane, &queues, *room, rhythm).await?;
+                        *room = room.saturating_sub(claimed);
+                        count += claimed;
+                    }
                 }
             }
         }
@@ -223,7 +231,7 @@ impl Dispatcher {
         for run in claim.runs {
             self.attempts.held.claimed(run.id, run.epoch, trusted_until);
             match not_to_start(run.verdict) {
-                None => self.attempts.slots.offer(run),
+                None => self.attempts.offer(run),
                 Some(end) => self.attempts.end_unstarted(&run, end),
             }
         }

@@ -13,10 +13,12 @@
 //! is one run from start to end; [`executor`] knows processes and frames, and no database.
 
 mod attempt;
+mod attempts;
 mod dispatcher;
 mod executor;
 mod finisher;
 mod held;
+mod lanes;
 mod lifecycle;
 mod pace;
 mod queues;
@@ -25,10 +27,11 @@ mod shutdown;
 mod slots;
 mod telemetry;
 mod wake;
+mod watch;
 mod worker;
 
-pub use executor::{ExecutorError, Mode};
+pub use executor::ExecutorError;
 pub use lifecycle::reclaimed_ending;
-pub use settings::{ExecutorSettings, Settings};
+pub use settings::{ExecutorSettings, Settings, Wear};
 pub use shutdown::Signals;
 pub use worker::{Ended, WorkerError, run};

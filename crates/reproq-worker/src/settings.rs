@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reproq_model::{AllowList, QueuePlan};
-
-use crate::executor::Mode;
+use reproq_model::{AllowList, IsolationPlan, QueuePlan};
 
 /// A worker's settings. The binary makes them from its configuration.
 #[derive(Debug, Clone)]
@@ -49,8 +47,16 @@ pub struct Settings {
 /// How tasks are executed.
 #[derive(Debug, Clone)]
 pub struct ExecutorSettings {
-    /// Warm children, or one process per attempt.
-    pub mode: Mode,
+    /// Warm children, a fresh one per attempt, or a process per attempt.
+    pub isolation: IsolationPlan,
+    /// Coroutines that share an event loop; 0: each has a child for itself.
+    pub async_concurrency: u32,
+    /// Attempts in one child, each in a thread; 1: each has a child for itself.
+    pub threads: u32,
+    /// When a warm child is replaced.
+    pub wear: Wear,
+    /// Bytes that an attempt may use whose task says nothing about it.
+    pub max_task_memory: Option<u64>,
     /// The Python interpreter.
     pub python: PathBuf,
     /// The module to run, `reproq_django.executor`.
@@ -67,4 +73,15 @@ pub struct ExecutorSettings {
     pub max_stderr_bytes: usize,
     /// Where the output of attempts is written; none: nowhere.
     pub logs_dir: Option<PathBuf>,
+}
+
+/// When a warm child is replaced by a fresh one, between two attempts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wear {
+    /// After so many attempts.
+    pub tasks: Option<u64>,
+    /// When its resident memory has grown by so many bytes since its first attempt.
+    pub growth: Option<u64>,
+    /// At this age.
+    pub age: Option<Duration>,
 }

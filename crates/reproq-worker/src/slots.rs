@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use reproq_store::ClaimedRun;
+use std::rc::Rc;
+
 use tokio::sync::{Notify, oneshot};
 
 use crate::pace::Pace;
@@ -21,18 +23,19 @@ pub(crate) struct Slots {
     /// Runs that slots have taken and not ended.
     busy: Cell<usize>,
     closed: Cell<bool>,
-    freed: Notify,
+    /// Told when a run has ended; other lanes tell it, too.
+    freed: Rc<Notify>,
 }
 
 impl Slots {
-    pub(crate) fn new(count: u32) -> Self {
+    pub(crate) fn new(count: u32, freed: Rc<Notify>) -> Self {
         Self {
             count,
             waiting: RefCell::new(VecDeque::new()),
             idle: RefCell::new(Vec::new()),
             busy: Cell::new(0),
             closed: Cell::new(false),
-            freed: Notify::new(),
+            freed,
         }
     }
 
@@ -46,6 +49,22 @@ impl Slots {
         } else {
             (self.count + ahead).saturating_sub(here)
         }
+    }
+
+    /// How many more runs can start at once.
+    pub(crate) fn free(&self) -> u32 {
+        let here = u32::try_from(self.waiting.borrow().len() + self.busy.get()).unwrap_or(u32::MAX);
+        self.count.saturating_sub(here)
+    }
+
+    /// Whether runs wait for a slot.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.borrow().is_empty()
+    }
+
+    /// How many there are.
+    pub(crate) const fn count(&self) -> u32 {
+        self.count
     }
 
     /// Runs taken by slots and not ended yet.
@@ -65,9 +84,13 @@ impl Slots {
         }
     }
 
-    /// The next run for a slot, and more of them when all are short. None: there will be no more.
-    pub(crate) async fn take(&self, pace: &Pace) -> Option<Vec<ClaimedRun>> {
-        if let Some(runs) = self.take_waiting(pace) {
+    /// The next run for a slot, and more of them when all are short and `together` says so. None: there will be no more.
+    pub(crate) async fn take(
+        &self,
+        pace: &Pace,
+        together: impl Fn(&ClaimedRun) -> bool,
+    ) -> Option<Vec<ClaimedRun>> {
+        if let Some(runs) = self.take_waiting(pace, together) {
             return Some(runs);
         }
         if self.closed.get() {
@@ -78,18 +101,18 @@ impl Slots {
         receiver.await.ok()
     }
 
-    fn take_waiting(&self, pace: &Pace) -> Option<Vec<ClaimedRun>> {
+    fn take_waiting(&self, pace: &Pace, together: impl Fn(&ClaimedRun) -> bool) -> Option<Vec<ClaimedRun>> {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_empty() {
             return None;
         }
         let share = waiting.len().div_ceil(self.count as usize);
         let mut bytes = 0;
-        let together = waiting.iter().take_while(|(_, run)| {
+        let fitting = waiting.iter().take_while(|(_, run)| {
             bytes += frame_bytes(run);
-            bytes <= BYTES_PER_CHILD
+            bytes <= BYTES_PER_CHILD && together(run)
         });
-        let count = pace.per_child(together.map(|(_, run)| run.task_path.as_str()), share);
+        let count = pace.per_child(fitting.map(|(_, run)| run.task_path.as_str()), share);
         let runs: Vec<ClaimedRun> = waiting.drain(..count).map(|(_, run)| run).collect();
         self.busy.set(self.busy.get() + runs.len());
         Some(runs)
@@ -99,11 +122,6 @@ impl Slots {
     pub(crate) fn ended(&self) {
         self.busy.set(self.busy.get().saturating_sub(1));
         self.freed.notify_one();
-    }
-
-    /// Returns when a run has ended since the last call.
-    pub(crate) async fn freed(&self) {
-        self.freed.notified().await;
     }
 
     /// Takes back what has waited longer than this: all slots are busy with something long, and others may be free.

@@ -1,6 +1,6 @@
 //! A worker's life, in order: look at the schema, import the site, make itself known, work, drain, leave.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,16 +11,17 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::timeout;
 
-use crate::attempt::Attempts;
+use crate::attempt::Slot;
+use crate::attempts::Attempts;
 use crate::dispatcher::Dispatcher;
 use crate::executor::{ExecutorError, Executors};
 use crate::finisher::{Endings, Finisher};
 use crate::held::Held;
+use crate::lanes::{Lanes, Place};
 use crate::lifecycle;
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::shutdown::{Shutdown, Signals, Urgency};
-use crate::slots::Slots;
 use crate::wake;
 
 /// How long the last endings may take to reach the database; after that their leases lapse.
@@ -113,7 +114,9 @@ async fn work(
 ) -> Ended {
     let (endings, left) = Endings::new();
     let attempts = Rc::new(Attempts {
-        slots: Rc::new(Slots::new(settings.concurrency)),
+        lanes: Lanes::new(settings.concurrency, settings.executor.async_concurrency),
+        executors: Rc::clone(executors),
+        suspects: RefCell::default(),
         held: Rc::new(Held::default()),
         endings: endings.clone(),
         pace: Rc::new(Pace::new()),
@@ -169,8 +172,12 @@ fn wake_if(wake: &Rc<Notify>, keyed_waiting: &Rc<Cell<bool>>) -> impl Fn() + use
 
 fn open_slots(attempts: &Rc<Attempts>, executors: &Rc<Executors>) -> JoinSet<()> {
     let mut slots = JoinSet::new();
+    for _ in 0..attempts.lanes.loops.count() {
+        let seat = executors.seat(&attempts.settings.worker_id, Place::Loop);
+        slots.spawn_local(Slot { attempts: Rc::clone(attempts), seat, place: Place::Loop }.live());
+    }
     for number in 0..attempts.settings.concurrency {
-        let mut seat = executors.seat(&attempts.settings.worker_id);
+        let mut seat = executors.seat(&attempts.settings.worker_id, Place::Slot);
         let attempts = Rc::clone(attempts);
         slots.spawn_local(async move {
             // The last slots to become idle are the first to get work, and they are the ones that are warm.
@@ -182,7 +189,7 @@ fn open_slots(attempts: &Rc<Attempts>, executors: &Rc<Executors>) -> JoinSet<()>
                     () = attempts.shutdown.reaches(Urgency::Hurry) => {}
                 }
             }
-            attempts.slot(seat).await;
+            Slot { attempts, seat, place: Place::Slot }.live().await;
         });
     }
     slots
@@ -190,11 +197,11 @@ fn open_slots(attempts: &Rc<Attempts>, executors: &Rc<Executors>) -> JoinSet<()>
 
 /// Gives back what has not begun, lets what has begun end, and interrupts it when its time is up.
 async fn drain(attempts: &Rc<Attempts>, slots: &mut JoinSet<()>) {
-    for run in attempts.slots.close() {
+    for run in attempts.lanes.close() {
         attempts.give_up(&run);
     }
     let grace = attempts.settings.shutdown_timeout;
-    let busy = attempts.slots.busy();
+    let busy = attempts.lanes.busy();
     if busy > 0 {
         tracing::info!(
             busy,
@@ -205,7 +212,7 @@ async fn drain(attempts: &Rc<Attempts>, slots: &mut JoinSet<()>) {
     let all_ended = async { while slots.join_next().await.is_some() {} };
     if timeout(grace, all_ended).await.is_err() {
         tracing::warn!(
-            busy = attempts.slots.busy(),
+            busy = attempts.lanes.busy(),
             "stopping: interrupting attempts; their runs go back to the queue"
         );
         attempts.shutdown.request(Urgency::Hurry);

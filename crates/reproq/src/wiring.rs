@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use reproq_config::{Aging, DatabaseConfig, ExecutorMode, PayloadMode, Resolved, Target, WorkerConfig};
+use reproq_config::{Aging, DatabaseConfig, PayloadMode, Resolved, Target, WorkerConfig};
 use reproq_model::AllowList;
 use reproq_store::{Address, Operator, Store};
-use reproq_worker::{ExecutorSettings, Mode, Settings};
+use reproq_worker::{ExecutorSettings, Settings, Wear};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::Failure;
@@ -75,10 +75,15 @@ pub fn settings(config: &Resolved) -> Result<Settings, Failure> {
 
 fn executor(worker: &WorkerConfig, database: &DatabaseConfig) -> ExecutorSettings {
     ExecutorSettings {
-        mode: match worker.executor_mode {
-            ExecutorMode::Pool => Mode::Pool,
-            ExecutorMode::Process => Mode::Process,
+        isolation: worker.isolation.clone(),
+        async_concurrency: u32::try_from(worker.async_concurrency).unwrap_or(u32::MAX),
+        threads: u32::try_from(worker.threads).unwrap_or(u32::MAX),
+        wear: Wear {
+            tasks: worker.max_tasks_per_child,
+            growth: worker.max_child_growth,
+            age: worker.max_child_age,
         },
+        max_task_memory: worker.max_task_memory,
         python: worker.python_bin.clone(),
         module: worker.executor_module.clone(),
         payload_in_file: worker.payload_mode == PayloadMode::File,

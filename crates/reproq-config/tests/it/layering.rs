@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reproq_config::{Aging, ExecutorMode, LogFormat, Origin, PayloadMode, options, worker_options};
-use reproq_model::QueueOrder;
+use reproq_config::{Aging, LogFormat, Origin, PayloadMode, options, worker_options};
+use reproq_model::{Isolation, QueueOrder};
 
 use crate::site::{DSN, Site};
 
@@ -22,7 +22,11 @@ fn defaults_start_a_worker() {
         (&["default".to_owned()][..], QueueOrder::Merged)
     );
     assert_eq!(worker.allowed_task_modules, ["myapp.tasks.", "tasks."]);
-    assert_eq!(worker.executor_mode, ExecutorMode::Pool);
+    assert_eq!(worker.isolation.of("default", None), Isolation::Pool);
+    assert_eq!((worker.async_concurrency, worker.threads), (100, 1));
+    assert_eq!((worker.max_tasks_per_child, worker.max_task_memory), (None, None));
+    assert_eq!(worker.max_child_growth, Some(256 << 20));
+    assert_eq!(worker.max_child_age, Some(Duration::from_hours(1)));
     assert_eq!(worker.payload_mode, PayloadMode::Stdin);
     assert_eq!(worker.python_bin, Path::new("python3"));
     assert_eq!(worker.executor_module, "reproq_django.executor");
@@ -132,7 +136,7 @@ fn the_environment_names_of_this_version_are_read() {
         .flag("log-format", "json");
     let resolved = site.load();
     let worker = resolved.worker();
-    assert_eq!(worker.executor_mode, ExecutorMode::Process);
+    assert_eq!(worker.isolation.of("default", None), Isolation::Process);
     assert_eq!(worker.shutdown_timeout, Duration::from_secs(90));
     assert_eq!(worker.python_bin, Path::new("/venv/bin/python"));
     assert_eq!(worker.concurrency, 3);

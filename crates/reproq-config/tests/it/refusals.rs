@@ -109,7 +109,7 @@ fn each_bad_value_is_refused_with_its_reason() {
             "inline is refused: it puts arguments on the command line, where every user of the machine can read them; use stdin or file",
         ),
         ("payload-mode", "pipe", "it must be stdin or file"),
-        ("executor-mode", "thread", "it must be pool or process"),
+        ("executor-mode", "thread", "it must be pool or fork or process"),
         ("log-format", "xml", "it must be auto or json or text"),
         (
             "shutdown-timeout",
@@ -129,6 +129,13 @@ fn each_bad_value_is_refused_with_its_reason() {
         assert!(message.ends_with(&format!("(from --{flag}): {reason}")), "{message}");
         assert!(hint.contains(&format!("--{flag}")), "{hint}");
     }
+}
+
+#[test]
+fn a_queue_mode_that_says_nothing_is_refused() {
+    let (message, hint) = Site::new().flag("queue-modes", "reports=thread").refusal();
+    assert!(message.ends_with("(from --queue-modes): `thread` is no way to run tasks"), "{message}");
+    assert_eq!(hint, "it is one of pool, fork, process");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use reproq_model::wire::{ResultFrame, RunFrame};
+use reproq_model::wire::{Note, ResultFrame, RunFrame};
+use reproq_model::{Epoch, RunId};
 use reproq_store::ClaimedRun;
 use serde_json::value::RawValue;
 use tokio::io::Interest;
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 
 use super::output::Output;
+use super::wear::Service;
 use super::zygote::Process;
 use super::{Answer, frames, unix};
 
@@ -28,6 +30,9 @@ pub(super) struct Child {
     pub(super) end: End,
     pub(super) received: frames::FrameBuffer,
     pub(super) outgoing: Outgoing,
+    pub(super) service: Service,
+    /// It has said that it begins no other run, and why.
+    pub(super) retired: Option<String>,
     /// A child dies with its zygote, so the zygote has to stay.
     pub(super) _zygote: Rc<Process>,
 }
@@ -71,6 +76,11 @@ impl Child {
         !self.end.is_known() && !unix::speaks(&self.stream)
     }
 
+    /// Whether it takes another run, and what was sent to it behind the last answer.
+    pub(super) fn goes_on(&self) -> bool {
+        self.retired.is_none()
+    }
+
     /// Adds a run to what is to be sent.
     pub(super) fn send(&mut self, run: &ClaimedRun, worker_id: &str) {
         self.outgoing.add(frame(run, worker_id));
@@ -92,19 +102,33 @@ impl Child {
         }
         loop {
             match self.received.take() {
-                Ok(Some(payload)) => {
-                    return match serde_json::from_slice::<ResultFrame>(payload) {
-                        Ok(frame) if frame.result_id == run.id.to_string() && frame.epoch == run.epoch.0 => {
-                            self.outgoing.expected.pop_front();
-                            Answer::Envelope(Box::new(frame.envelope))
+                Ok(Some(payload)) => match read(payload) {
+                    Ok(Word::Result(frame))
+                        if key(&frame.result_id, frame.epoch) == Some((run.id, run.epoch)) =>
+                    {
+                        self.outgoing.expected.pop_front();
+                        if let Some(why) = &frame.retire {
+                            tracing::warn!(
+                                result_id = %run.id,
+                                task = run.task_path,
+                                why,
+                                "a task has left something behind; its child is replaced, which takes a few milliseconds each time"
+                            );
                         }
-                        Ok(frame) => {
-                            let how = format!("it answered run {} instead of {}", frame.result_id, run.id);
-                            self.died(how).await
-                        }
-                        Err(error) => self.died(format!("its answer is no answer: {error}")).await,
-                    };
-                }
+                        self.retired = frame.retire;
+                        return Answer::Envelope(Box::new(frame.envelope));
+                    }
+                    Ok(Word::Result(frame)) => {
+                        let how = format!("it answered run {} instead of {}", frame.result_id, run.id);
+                        return self.died(how).await;
+                    }
+                    // A late word about a run that has ended is of no use.
+                    Ok(Word::Note(note)) if key(&note.result_id, note.epoch) == Some((run.id, run.epoch)) => {
+                        return Answer::Note(Box::new(note));
+                    }
+                    Ok(Word::Note(_)) => {}
+                    Err(error) => return self.died(error).await,
+                },
                 Ok(None) => {}
                 Err(error) => return self.died(error.to_string()).await,
             }
@@ -160,19 +184,27 @@ impl Child {
 
     async fn explain(&mut self, silence: Silence) -> Answer {
         let alone = self.outgoing.expected.len() == 1;
-        // Waits for the zygote to say how it ended: without a known end, it may live.
-        let status = timeout(OBITUARY, self.end.wait()).await;
-        let how = match (&silence, status) {
-            (Silence::Broken(error), _) => format!("its stream broke: {error}"),
-            (_, Ok(Some(status))) => unix::describe(status),
-            (_, Ok(None)) => "it died with the process that had forked it".to_owned(),
-            (_, Err(_)) => "it closed its stream to the worker".to_owned(),
+        let how = match &silence {
+            Silence::Broken(error) => format!("its stream broke: {error}"),
+            Silence::Ended | Silence::EndedUnread => self.how_it_ended().await,
         };
         // All that it had not read is of this run.
         if !self.has_begun() || (alone && matches!(silence, Silence::EndedUnread)) {
             return Answer::NotBegun { why: format!("a child ended before it had read its run: {how}") };
         }
+        if matches!(self.end, End::Known(None)) {
+            return Answer::Bystander { why: how };
+        }
         self.died(how).await
+    }
+
+    /// Waits for the zygote to say how it ended: without a known end, it may live.
+    pub(super) async fn how_it_ended(&mut self) -> String {
+        match timeout(OBITUARY, self.end.wait()).await {
+            Ok(Some(status)) => unix::describe(status),
+            Ok(None) => "it died with the process that had forked it".to_owned(),
+            Err(_) => "it closed its stream to the worker".to_owned(),
+        }
     }
 
     async fn died(&mut self, how: String) -> Answer {
@@ -190,6 +222,17 @@ impl Child {
             unix::interrupt(self.pid);
         }
         possible
+    }
+
+    /// Lets it end by itself, which it does when its stream is closed; one that does not is killed.
+    pub(super) fn retire(mut self) {
+        tokio::task::spawn_local(async move {
+            unix::hang_up(&self.stream);
+            if timeout(OBITUARY, self.end.wait()).await.is_err() {
+                tracing::warn!(pid = self.pid, "a child that was to end goes on; killing it");
+                self.kill().await;
+            }
+        });
     }
 
     /// Kills it with its process group, and waits until it is gone.
@@ -279,7 +322,31 @@ impl From<std::io::Error> for Silence {
     }
 }
 
-fn frame(run: &ClaimedRun, worker_id: &str) -> Result<Vec<u8>, serde_json::Error> {
+/// What a child says.
+pub(super) enum Word {
+    Result(ResultFrame),
+    Note(Note),
+}
+
+/// Reads a payload. The error says what is wrong with the child.
+pub(super) fn read(payload: &[u8]) -> Result<Word, String> {
+    // Told apart by their beginning: the answer of a short task is read once, as what it is.
+    const RESULT: &[u8] = br#"{"type":"result""#;
+    let word = if payload.starts_with(RESULT) {
+        serde_json::from_slice(payload).map(Word::Result)
+    } else {
+        serde_json::from_slice(payload).map(Word::Note)
+    };
+    word.map_err(|error| format!("what it says is no answer: {error}"))
+}
+
+/// The run that a frame is about.
+pub(super) fn key(result_id: &str, epoch: i32) -> Option<(RunId, Epoch)> {
+    result_id.parse().ok().map(|id| (RunId(id), Epoch(epoch)))
+}
+
+/// A run as a child reads it.
+pub(super) fn frame(run: &ClaimedRun, worker_id: &str) -> Result<Vec<u8>, serde_json::Error> {
     let raw = serde_json::from_str::<&RawValue>;
     serde_json::to_vec(&RunFrame {
         kind: "run",

@@ -6,31 +6,32 @@
 
 mod child;
 mod frames;
+mod group;
 mod logs;
+pub(crate) mod memory;
 mod output;
 mod process;
+mod seat;
+mod shape;
+mod shared;
 mod unix;
+mod wear;
 mod zygote;
 
 use std::rc::Rc;
 
-use reproq_model::wire::Envelope;
+use reproq_model::Isolation;
+use reproq_model::wire::{Envelope, Note};
 use reproq_store::ClaimedRun;
 use thiserror::Error;
 
 use self::child::Child;
-use self::process::OneShot;
+use self::group::Group;
+pub(crate) use self::seat::Seat;
+use self::shape::Shape;
 use self::zygote::Zygote;
+use crate::lanes::Place;
 use crate::settings::ExecutorSettings;
-
-/// Where attempts run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Warm children, forked from a zygote that has imported the site.
-    Pool,
-    /// One process per attempt.
-    Process,
-}
 
 /// Why no executor could be had.
 #[derive(Debug, Error)]
@@ -85,6 +86,15 @@ pub enum ExecutorError {
 pub(crate) enum Answer {
     /// With the run's envelope.
     Envelope(Box<Envelope>),
+    /// With a word about the run, which goes on.
+    Note(Box<Note>),
+    /// Not at all: it died, or what had forked it did, and it is not known whether by the run's doing.
+    Bystander {
+        /// What is known.
+        why: String,
+    },
+    /// Not at all: it was killed for the sake of another run that it worked on.
+    Displaced,
     /// Not at all, because the run never reached it: another process may be tried.
     NotBegun {
         /// Why.
@@ -107,19 +117,22 @@ pub(crate) enum Answer {
 /// The worker's source of executors.
 pub(crate) struct Executors {
     settings: Rc<ExecutorSettings>,
+    /// None: every attempt has a process of its own.
     zygote: Option<Zygote>,
+    loops: Rc<Group>,
+    threads: Option<Rc<Group>>,
 }
 
 impl Executors {
-    /// In mode `pool`, starts the zygote and waits until the site is imported.
+    /// Starts the zygote, if any attempt may need it, and waits until the site is imported.
     pub(crate) async fn start(settings: ExecutorSettings) -> Result<Rc<Self>, ExecutorError> {
         let settings = Rc::new(settings);
         unix::allow_many_files();
-        let zygote = match settings.mode {
-            Mode::Pool => Some(Zygote::start(Rc::clone(&settings)).await?),
-            Mode::Process => None,
-        };
-        Ok(Rc::new(Self { settings, zygote }))
+        let zygote =
+            if settings.isolation.forks() { Some(Zygote::start(Rc::clone(&settings)).await?) } else { None };
+        let loops = Rc::new(Group::new(Shape::Async(settings.async_concurrency)));
+        let threads = (settings.threads > 1).then(|| Rc::new(Group::new(Shape::Threads(settings.threads))));
+        Ok(Rc::new(Self { settings, zygote, loops, threads }))
     }
 
     /// Ends everything that is left; returns when it is gone.
@@ -129,108 +142,32 @@ impl Executors {
         }
     }
 
+    /// Where the run is to be executed.
+    pub(crate) fn isolation(&self, run: &ClaimedRun) -> Isolation {
+        match &self.zygote {
+            Some(zygote) => self.settings.isolation.of(&run.queue_name, zygote.isolation(&run.task_path)),
+            None => Isolation::Process,
+        }
+    }
+
+    /// Whether the task is a coroutine function.
+    pub(crate) fn is_async(&self, task_path: &str) -> bool {
+        self.zygote.as_ref().is_some_and(|zygote| zygote.is_async(task_path))
+    }
+
     /// A place for one slot.
-    pub(crate) fn seat(self: &Rc<Self>, worker_id: &str) -> Seat {
-        Seat { executors: Rc::clone(self), worker_id: worker_id.to_owned(), occupant: Occupant::None }
-    }
-}
-
-enum Occupant {
-    None,
-    Child(Box<Child>),
-    OneShot(Box<OneShot>),
-}
-
-/// One slot's executor.
-pub(crate) struct Seat {
-    executors: Rc<Executors>,
-    worker_id: String,
-    occupant: Occupant,
-}
-
-impl Seat {
-    /// Has a warm child ready, where there are any. The caller may stop waiting at any time.
-    pub(crate) async fn warm(&mut self) -> Result<(), ExecutorError> {
-        if let Occupant::Child(child) = &mut self.occupant
-            && !child.is_idle()
-        {
-            tracing::debug!(pid = child.pid, "an idle child is gone; forking another");
-            self.kill().await;
-        }
-        if let (Occupant::None, Some(zygote)) = (&self.occupant, &self.executors.zygote) {
-            self.occupant = Occupant::Child(Box::new(zygote.fork().await?));
-        }
-        Ok(())
+    pub(crate) fn seat(self: &Rc<Self>, worker_id: &str, place: Place) -> Seat {
+        let group = match place {
+            Place::Slot => self.threads.clone(),
+            Place::Loop => Some(Rc::clone(&self.loops)),
+        };
+        Seat::new(Rc::clone(self), worker_id, group)
     }
 
-    /// Puts runs in front of the warm child, which works on them in order. They are sent while answers are waited for.
-    pub(crate) fn send<'a>(&mut self, runs: impl Iterator<Item = &'a ClaimedRun>) {
-        if let Occupant::Child(child) = &mut self.occupant {
-            for run in runs {
-                child.send(run, &self.worker_id);
-            }
-        }
-    }
-
-    /// Waits for the answer to the first run that has none yet. In mode `process`, starts its process first. The caller may
-    /// stop waiting, and wait again.
-    pub(crate) async fn answer(&mut self, run: &ClaimedRun) -> Answer {
-        if let (Mode::Process, Occupant::None) = (self.executors.settings.mode, &self.occupant) {
-            self.occupant =
-                Occupant::OneShot(Box::new(OneShot::new(run, Rc::clone(&self.executors.settings))));
-        }
-        match &mut self.occupant {
-            Occupant::Child(child) => child.answer(run).await,
-            Occupant::OneShot(process) => process.answer().await,
-            Occupant::None => Answer::NotBegun { why: "there is no process".to_owned() },
-        }
-    }
-
-    /// Whether the run that is waited for has reached its process: its task may have begun.
-    pub(crate) fn has_begun(&self) -> bool {
-        match &self.occupant {
-            Occupant::Child(child) => child.has_begun(),
-            Occupant::OneShot(process) => process.has_begun(),
-            Occupant::None => false,
-        }
-    }
-
-    /// Asks the task of the run that is waited for to stop: it is interrupted as Ctrl-C would. Whether it could be asked. It
-    /// cannot when others wait behind it in the same process, because a signal does not say whom it means.
-    pub(crate) fn interrupt(&mut self) -> bool {
-        match &mut self.occupant {
-            Occupant::Child(child) => child.interrupt(),
-            Occupant::OneShot(process) => process.interrupt(),
-            Occupant::None => false,
-        }
-    }
-
-    /// Writes down what the attempt has printed, where it is to be kept. Returns the place.
-    pub(crate) fn keep_output(&mut self, run: &ClaimedRun) -> Option<String> {
-        let folder = self.executors.settings.logs_dir.as_deref();
-        match &self.occupant {
-            Occupant::Child(child) => logs::keep(folder, run, &child.stdout, &child.stderr),
-            Occupant::OneShot(process) => {
-                logs::keep(folder, run, &output::Output::nothing(), process.stderr()?)
-            }
-            Occupant::None => None,
-        }
-    }
-
-    /// Sees to it that a process that has answered, and has nothing more to do, ends.
-    pub(crate) async fn settle(&mut self) {
-        if let Occupant::OneShot(process) = &mut self.occupant {
-            process.settle().await;
-            self.occupant = Occupant::None;
-        }
-    }
-
-    /// Kills the process and everything that it has started in its group, and waits until it is gone.
-    pub(crate) async fn kill(&mut self) {
-        match std::mem::replace(&mut self.occupant, Occupant::None) {
-            Occupant::Child(child) => child.kill().await,
-            Occupant::OneShot(process) => process.kill().await,
-            Occupant::None => {}
+    async fn fork(&self, shape: Shape) -> Result<Child, ExecutorError> {
+        match &self.zygote {
+            Some(zygote) => zygote.fork(shape).await,
+            None => Err(ExecutorError::Fork("this worker runs each task in a process of its own".to_owned())),
         }
     }
 }

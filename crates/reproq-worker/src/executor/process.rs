@@ -148,6 +148,10 @@ impl OneShot {
         self.stderr.as_ref()
     }
 
+    pub(super) fn pid(&self) -> Option<i32> {
+        self.child.as_ref().and_then(tokio::process::Child::id).map(u32::cast_signed)
+    }
+
     pub(super) fn has_begun(&self) -> bool {
         self.child.is_some()
     }

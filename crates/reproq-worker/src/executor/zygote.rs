@@ -7,7 +7,8 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::process::Stdio;
 use std::rc::Rc;
 
-use reproq_model::wire::ZygoteMessage;
+use reproq_model::Isolation;
+use reproq_model::wire::{TaskTraits, ZygoteMessage};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
@@ -18,6 +19,8 @@ use tokio::time::{Duration, timeout};
 
 use super::child::{Child, End, Outgoing};
 use super::output::Output;
+use super::shape::Shape;
+use super::wear::Service;
 use super::{ExecutorError, frames, unix};
 use crate::settings::ExecutorSettings;
 
@@ -48,6 +51,8 @@ pub(super) struct Process {
     control: Rc<AsyncFd<OwnedFd>>,
     shared: Rc<Shared>,
     output: Output,
+    /// What it has said of the site's tasks.
+    tasks: HashMap<String, TaskTraits>,
     child: Mutex<TokioChild>,
     next_token: Cell<u64>,
 }
@@ -76,16 +81,30 @@ impl Zygote {
     }
 
     /// One more child. The caller may stop waiting at any time.
-    pub(super) async fn fork(&self) -> Result<Child, ExecutorError> {
+    pub(super) async fn fork(&self, shape: Shape) -> Result<Child, ExecutorError> {
         let process = self.process().await?;
-        match Rc::clone(&process).fork(&self.settings).await {
+        match Rc::clone(&process).fork(&self.settings, shape).await {
             // It had died, and nobody knew until it was asked.
             Err(_) if process.shared.gone.get() => {
                 drop(process);
-                self.process().await?.fork(&self.settings).await
+                self.process().await?.fork(&self.settings, shape).await
             }
             forked => forked,
         }
+    }
+
+    /// Where the task itself wants to run.
+    pub(super) fn isolation(&self, task_path: &str) -> Option<Isolation> {
+        self.of_task(task_path, |task| task.isolation).flatten()
+    }
+
+    /// Whether the task is a coroutine function.
+    pub(super) fn is_async(&self, task_path: &str) -> bool {
+        self.of_task(task_path, |task| task.is_async).unwrap_or_default()
+    }
+
+    fn of_task<T>(&self, task_path: &str, what: impl Fn(&TaskTraits) -> T) -> Option<T> {
+        self.process.borrow().as_ref()?.tasks.get(task_path).map(what)
     }
 
     /// Lets the process go, and waits until it is gone: with it go all children that are left.
@@ -169,6 +188,7 @@ impl Process {
             control,
             shared: Rc::default(),
             output,
+            tasks: HashMap::new(),
             child: Mutex::new(child),
             next_token: Cell::new(1),
         };
@@ -178,7 +198,18 @@ impl Process {
     }
 
     async fn wait_until_ready(&mut self, settings: &ExecutorSettings) -> Result<(), ExecutorError> {
-        match timeout(READY, receive(&self.control)).await {
+        let mut tasks = HashMap::new();
+        let first_words = timeout(READY, async {
+            loop {
+                match receive(&self.control).await {
+                    Ok(Some(ZygoteMessage::Tasks { tasks: more })) => tasks.extend(more),
+                    other => return other,
+                }
+            }
+        });
+        let first_words = first_words.await;
+        self.tasks = tasks;
+        match first_words {
             Ok(Ok(Some(ZygoteMessage::Ready { pid, python, django, version, .. }))) => {
                 tracing::info!(pid, python, django, version, "executor ready");
                 Ok(())
@@ -220,13 +251,21 @@ impl Process {
     }
 
     /// Forks, whether or not the caller goes on waiting: a process that hangs is found out in any case.
-    async fn fork(self: Rc<Self>, settings: &Rc<ExecutorSettings>) -> Result<Child, ExecutorError> {
+    async fn fork(
+        self: Rc<Self>,
+        settings: &Rc<ExecutorSettings>,
+        shape: Shape,
+    ) -> Result<Child, ExecutorError> {
         let settings = Rc::clone(settings);
-        let forking = tokio::task::spawn_local(async move { self.fork_now(&settings).await });
+        let forking = tokio::task::spawn_local(async move { self.fork_now(&settings, shape).await });
         forking.await.unwrap_or_else(|error| Err(ExecutorError::Fork(error.to_string())))
     }
 
-    async fn fork_now(self: Rc<Self>, settings: &ExecutorSettings) -> Result<Child, ExecutorError> {
+    async fn fork_now(
+        self: Rc<Self>,
+        settings: &ExecutorSettings,
+        shape: Shape,
+    ) -> Result<Child, ExecutorError> {
         let refused = |what| move |source| ExecutorError::System { what, source };
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from);
         let (ours, theirs) =
@@ -236,7 +275,7 @@ impl Process {
         let token = self.next_token.replace(self.next_token.get() + 1);
         let (sender, forked) = oneshot::channel();
         self.shared.forks.borrow_mut().insert(token, sender);
-        let request = serde_json::json!({"type": "fork", "token": token}).to_string();
+        let request = shape.request(token).to_string();
         let descriptors = [theirs.as_fd(), out_write.as_fd(), err_write.as_fd()];
         let asked = async {
             let sent = send(&self.control, request.as_bytes(), &descriptors).await;
@@ -274,6 +313,8 @@ impl Process {
             end: End::Awaited(ended),
             received: frames::FrameBuffer::default(),
             outgoing: Outgoing::default(),
+            service: Service::new(pid),
+            retired: None,
             _zygote: self,
         })
     }

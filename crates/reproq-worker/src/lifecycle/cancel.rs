@@ -7,7 +7,7 @@ use reproq_store::{Registration, Store};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use crate::attempt::Attempts;
+use crate::attempts::Attempts;
 use crate::telemetry;
 
 /// How long to wait for a word before looking anyway: with the pause below, there is a look per second.

@@ -8,7 +8,7 @@ use reproq_store::{Ending, OwnedRun, Registration, Store};
 use tokio::time::sleep;
 
 use super::margin;
-use crate::attempt::Attempts;
+use crate::attempts::Attempts;
 use crate::telemetry;
 
 /// After a failed heartbeat the next one does not wait for its turn.

@@ -1,0 +1,254 @@
+//! One slot's executor: whatever process its run needs, and the warm child that goes on.
+
+use std::rc::Rc;
+
+use reproq_model::Isolation;
+use reproq_store::ClaimedRun;
+use tokio::task::JoinHandle;
+
+use super::child::Child;
+use super::group::{Group, Share};
+use super::process::OneShot;
+use super::shape::Shape;
+use super::{Answer, ExecutorError, Executors, logs, output};
+
+enum Occupant {
+    None,
+    /// A child for this slot's runs.
+    Child(Box<Child>),
+    /// A child for one run.
+    Fork(Box<Child>),
+    OneShot(Box<OneShot>),
+    /// A place in a child that others use, too.
+    Share(Share),
+}
+
+/// One slot's executor.
+pub(crate) struct Seat {
+    executors: Rc<Executors>,
+    worker_id: String,
+    /// The children that this seat's runs share with those of other seats.
+    group: Option<Rc<Group>>,
+    occupant: Occupant,
+    /// The warm child, while a run that needs a process of its own has its turn.
+    aside: Option<Box<Child>>,
+    /// Takes over when the warm child has served long enough; that works on until it is here.
+    successor: Option<JoinHandle<Result<Child, ExecutorError>>>,
+}
+
+impl Seat {
+    pub(super) fn new(executors: Rc<Executors>, worker_id: &str, group: Option<Rc<Group>>) -> Self {
+        Self {
+            executors,
+            worker_id: worker_id.to_owned(),
+            group,
+            occupant: Occupant::None,
+            aside: None,
+            successor: None,
+        }
+    }
+
+    /// Has a warm child before there is a run, where there are any. The caller may stop waiting at any time.
+    pub(crate) async fn warm(&mut self) -> Result<(), ExecutorError> {
+        match (&self.group, &self.executors.zygote) {
+            (None, Some(_)) if self.executors.settings.isolation.otherwise() == Isolation::Pool => {
+                self.warm_child().await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gets hold of a process for a run; with `alone`, one that no other run shares. The caller may stop waiting at any time.
+    pub(crate) async fn prepare(&mut self, run: &ClaimedRun, alone: bool) -> Result<(), ExecutorError> {
+        match (self.executors.isolation(run), &self.group) {
+            (Isolation::Pool, Some(group)) if !alone => {
+                self.occupant = Occupant::Share(group.join(&self.executors, run).await?);
+                Ok(())
+            }
+            (Isolation::Pool, _) => self.warm_child().await,
+            (Isolation::Fork, _) => {
+                self.step_aside();
+                self.occupant = Occupant::Fork(Box::new(self.executors.fork(Shape::Alone).await?));
+                Ok(())
+            }
+            // It starts when its answer is asked for.
+            (Isolation::Process, _) => {
+                self.step_aside();
+                Ok(())
+            }
+        }
+    }
+
+    async fn warm_child(&mut self) -> Result<(), ExecutorError> {
+        if let Occupant::Child(child) = &mut self.occupant {
+            if !child.goes_on() {
+                self.retire();
+            } else if !child.is_idle() {
+                tracing::debug!(pid = child.pid, "an idle child is gone; forking another");
+                self.kill().await;
+            } else if self.successor.as_ref().is_some_and(JoinHandle::is_finished) {
+                self.retire();
+            }
+        }
+        if let Occupant::None = self.occupant {
+            let child = match self.successor.take() {
+                Some(successor) => {
+                    successor.await.unwrap_or_else(|error| Err(ExecutorError::Fork(error.to_string())))
+                }
+                None => self.executors.fork(Shape::Alone).await,
+            };
+            self.occupant = Occupant::Child(Box::new(child?));
+        }
+        Ok(())
+    }
+
+    /// Lets the warm child end by itself.
+    fn retire(&mut self) {
+        if let Occupant::Child(child) = std::mem::replace(&mut self.occupant, Occupant::None) {
+            tracing::debug!(pid = child.pid, "a child has served long enough");
+            child.retire();
+        }
+    }
+
+    fn step_aside(&mut self) {
+        if let Occupant::Child(child) = std::mem::replace(&mut self.occupant, Occupant::None) {
+            self.aside = Some(child);
+        }
+    }
+
+    /// Puts runs in front of the child, which works on them in order. They are sent while answers are waited for.
+    pub(crate) fn send<'a>(&mut self, runs: impl Iterator<Item = &'a ClaimedRun>) {
+        for run in runs {
+            match &mut self.occupant {
+                Occupant::Child(child) | Occupant::Fork(child) => child.send(run, &self.worker_id),
+                Occupant::Share(share) => share.send(run, &self.worker_id),
+                Occupant::OneShot(_) | Occupant::None => {}
+            }
+        }
+    }
+
+    /// Waits for what is said of the first run that has no answer yet. In a process of its own, starts that first. The caller
+    /// may stop waiting, and wait again.
+    pub(crate) async fn answer(&mut self, run: &ClaimedRun) -> Answer {
+        if matches!(self.occupant, Occupant::None) && self.executors.isolation(run) == Isolation::Process {
+            self.occupant =
+                Occupant::OneShot(Box::new(OneShot::new(run, Rc::clone(&self.executors.settings))));
+        }
+        match &mut self.occupant {
+            Occupant::Child(child) | Occupant::Fork(child) => child.answer(run).await,
+            Occupant::OneShot(process) => process.answer().await,
+            Occupant::Share(share) => share.answer().await,
+            Occupant::None => Answer::NotBegun { why: "there is no process".to_owned() },
+        }
+    }
+
+    /// The process that works on the run that is waited for.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        match &self.occupant {
+            Occupant::Child(child) | Occupant::Fork(child) => Some(child.pid),
+            Occupant::OneShot(process) => process.pid(),
+            Occupant::Share(share) => Some(share.pid()),
+            Occupant::None => None,
+        }
+    }
+
+    /// Whether the run that is waited for has reached its process: its task may have begun.
+    pub(crate) fn has_begun(&self) -> bool {
+        match &self.occupant {
+            Occupant::Child(child) | Occupant::Fork(child) => child.has_begun(),
+            Occupant::OneShot(process) => process.has_begun(),
+            Occupant::Share(share) => share.has_begun(),
+            Occupant::None => false,
+        }
+    }
+
+    /// Whether another run is known to keep the one that is waited for from going on.
+    pub(crate) fn is_kept_by_another(&self, run: &ClaimedRun) -> bool {
+        matches!(&self.occupant, Occupant::Share(share) if share.is_kept_by_another(run))
+    }
+
+    /// Whether the process takes what was sent to it behind the last answer.
+    pub(crate) fn goes_on(&self) -> bool {
+        match &self.occupant {
+            Occupant::Child(child) => child.goes_on(),
+            _ => false,
+        }
+    }
+
+    /// Asks the task of the run that is waited for to stop: it is interrupted as Ctrl-C would. Whether it could be asked. It
+    /// cannot when others wait behind it in the same process, because a signal does not say whom it means.
+    pub(crate) fn interrupt(&mut self) -> bool {
+        match &mut self.occupant {
+            Occupant::Child(child) | Occupant::Fork(child) => child.interrupt(),
+            Occupant::OneShot(process) => process.interrupt(),
+            Occupant::Share(share) => share.interrupt(),
+            Occupant::None => false,
+        }
+    }
+
+    /// Writes down what the attempt has printed, where it is to be kept. Returns the place.
+    pub(crate) fn keep_output(&mut self, run: &ClaimedRun) -> Option<String> {
+        let folder = self.executors.settings.logs_dir.as_deref();
+        match &self.occupant {
+            Occupant::Child(child) | Occupant::Fork(child) => {
+                logs::keep(folder, run, &child.stdout, &child.stderr)
+            }
+            Occupant::OneShot(process) => {
+                logs::keep(folder, run, &output::Output::nothing(), process.stderr()?)
+            }
+            Occupant::Share(_) | Occupant::None => None,
+        }
+    }
+
+    /// After an answer: a process that was for one run ends, and one that has served long enough gets a successor.
+    pub(crate) async fn settle(&mut self) {
+        match &mut self.occupant {
+            Occupant::Child(child) => {
+                child.service.count();
+                let over = child.service.is_over(self.executors.settings.wear) && child.goes_on();
+                if over && self.successor.is_none() {
+                    let executors = Rc::clone(&self.executors);
+                    self.successor =
+                        Some(tokio::task::spawn_local(async move { executors.fork(Shape::Alone).await }));
+                }
+                return;
+            }
+            Occupant::OneShot(process) => process.settle().await,
+            Occupant::Fork(_) | Occupant::Share(_) | Occupant::None => {}
+        }
+        if let Occupant::Fork(child) = std::mem::replace(&mut self.occupant, Occupant::None) {
+            child.retire();
+        }
+        self.step_back();
+    }
+
+    /// Kills the process and everything that it has started, and waits until it is gone.
+    pub(crate) async fn kill(&mut self) {
+        match std::mem::replace(&mut self.occupant, Occupant::None) {
+            Occupant::Child(child) | Occupant::Fork(child) => child.kill().await,
+            Occupant::OneShot(process) => process.kill().await,
+            Occupant::Share(share) => share.kill().await,
+            Occupant::None => {}
+        }
+        self.step_back();
+    }
+
+    /// The warm child goes on.
+    fn step_back(&mut self) {
+        if let Some(child) = self.aside.take() {
+            self.occupant = Occupant::Child(child);
+        }
+    }
+
+    /// Ends what the seat has. No run is in it any more.
+    pub(crate) async fn leave(mut self) {
+        if let Some(successor) = self.successor.take() {
+            successor.abort();
+        }
+        if matches!(self.occupant, Occupant::Share(_)) {
+            return;
+        }
+        self.kill().await;
+        self.kill().await;
+    }
+}

@@ -1,0 +1,37 @@
+//! What a child is made for.
+
+use serde_json::{Value, json};
+
+/// How many runs a child works on at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One.
+    Alone,
+    /// So many coroutines, on one event loop.
+    Async(u32),
+    /// So many functions, each in a thread.
+    Threads(u32),
+}
+
+impl Shape {
+    /// How many.
+    pub(super) const fn places(self) -> u32 {
+        match self {
+            Self::Alone => 1,
+            Self::Async(places) | Self::Threads(places) => places,
+        }
+    }
+
+    /// The packet that asks the zygote for such a child.
+    pub(super) fn request(self, token: u64) -> Value {
+        match self {
+            Self::Alone => json!({"type": "fork", "token": token}),
+            Self::Async(places) => {
+                json!({"type": "fork", "token": token, "shared": "async", "places": places})
+            }
+            Self::Threads(places) => {
+                json!({"type": "fork", "token": token, "shared": "threads", "places": places})
+            }
+        }
+    }
+}
