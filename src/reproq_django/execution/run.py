@@ -35,7 +35,7 @@ def execute(run: Run) -> str:
     """
     interrupt.install()
     try:
-        return _attempt(run)
+        return _whole(run)
     except BaseException as error:  # noqa: BLE001 - the executor's boundary: SystemExit and the like end a task, not us
         return envelope.failed(error)
     finally:
@@ -83,7 +83,44 @@ def resolve(task_path: str) -> tuple[Task[..., Any], bool]:
     return _resolved[task_path]
 
 
-def _attempt(run: Run) -> str:
+class Attempt:
+    """A call that is ready to be made, and the words for how it ends.
+
+    Whoever makes the call says either ``returned`` or ``raised``, once; both return the envelope.
+    """
+
+    def __init__(
+        self, run: Run, task: Task[..., Any], is_coroutine: bool, args: list[Any], kwargs: dict[str, Any]
+    ) -> None:
+        alias = os.environ.get(DATABASE_VARIABLE) or "default"
+        self.run, self.task, self.is_coroutine = run, task, is_coroutine
+        self.watch = observers.watch(run, task, alias, args, kwargs)
+        self.args = args if self.watch.context is None else [self.watch.context, *args]
+        self.kwargs = kwargs
+
+    def returned(self, value: Any) -> str:
+        """The task has returned ``value``."""
+        try:
+            text = envelope.encode(value)
+        except errors.InvalidResult as error:
+            self.watch.failed(error)
+            return envelope.refused(envelope.INVALID_RESULT, error, metadata=self.watch.changed_metadata())
+        self.watch.succeeded(value)
+        return envelope.succeeded(text, metadata=self.watch.changed_metadata())
+
+    def raised(self, error: BaseException) -> str:
+        """The task has raised ``error``. To be called while that is handled, so that a receiver which logs
+        finds the traceback as Django promises."""
+        if isinstance(error, errors.TaskCancelled):
+            self.watch.cancelled(error)
+            return envelope.cancelled(error, metadata=self.watch.changed_metadata())
+        self.watch.failed(error)
+        retry_in = _retry_in(self.task, error, self.run)
+        return envelope.failed(error, retry_in=retry_in, metadata=self.watch.changed_metadata())
+
+
+def begin(run: Run) -> Attempt | str:
+    """Get ready for the call of ``run``; a ``str`` is the envelope of one that cannot be made."""
     spec = run["spec"]
     path = spec.get("task_path") if isinstance(spec, dict) else None
     if not isinstance(path, str):
@@ -97,26 +134,20 @@ def _attempt(run: Run) -> str:
         args, kwargs = serialization.decode_arguments(spec, alias)
     except errors.InvalidSpec as error:
         return envelope.refused(envelope.INVALID_SPEC, error)
-    watch = observers.watch(run, task, alias, args, kwargs)
-    watch.started()
+    return Attempt(run, task, is_coroutine, args, kwargs)
+
+
+def _whole(run: Run) -> str:
+    attempt = begin(run)
+    if isinstance(attempt, str):
+        return attempt
+    attempt.watch.started()
+    call = loop.call if attempt.is_coroutine else interrupt.call
     try:
-        if watch.context is not None:
-            args = [watch.context, *args]
-        call = loop.call if is_coroutine else interrupt.call
-        value = call(task.func, args, kwargs)
-        text = envelope.encode(value)
-    except errors.InvalidResult as error:
-        watch.failed(error)
-        return envelope.refused(envelope.INVALID_RESULT, error, metadata=watch.changed_metadata())
-    except errors.TaskCancelled as error:
-        watch.cancelled(error)
-        return envelope.cancelled(error, metadata=watch.changed_metadata())
+        value = call(attempt.task.func, attempt.args, attempt.kwargs)
     except BaseException as error:  # noqa: BLE001 - a task may raise anything; see execute
-        # Still inside the handler, so that a receiver which logs finds the traceback as Django promises.
-        watch.failed(error)
-        return envelope.failed(error, retry_in=_retry_in(task, error, run), metadata=watch.changed_metadata())
-    watch.succeeded(value)
-    return envelope.succeeded(text, metadata=watch.changed_metadata())
+        return attempt.raised(error)
+    return attempt.returned(value)
 
 
 def _retry_in(task: Task[..., Any], error: BaseException, run: Run) -> float | None:
