@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -174,23 +175,25 @@ class Zygote:
                 return packet
             self.set_aside.append(packet)
 
-    def ask(self, descriptors):
+    def ask(self, descriptors, **shape):
         token = next(self.tokens)
-        packet = json.dumps({"type": "fork", "token": token}).encode()
+        packet = json.dumps({"type": "fork", "token": token, **shape}).encode()
         rights = (
             [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         )
         self.control.sendmsg([packet], rights)
         return token
 
-    def fork(self):
+    def fork(self, **shape):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         output = self.folder / f"child-{next(self.tokens)}.log"
         with theirs, open(output, "wb") as log:
-            token = self.ask([theirs.fileno(), log.fileno(), log.fileno()])
+            token = self.ask([theirs.fileno(), log.fileno(), log.fileno()], **shape)
             answer = self.packet("forked")
         assert answer["token"] == token
+        # A blocking descriptor, which gives up all the same.
         ours.settimeout(None)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", WAIT_SECONDS, 0))
         child = PoolChild(answer["pid"], ours, output)
         self.children.append(child)
         return child

@@ -14,13 +14,14 @@ from reproq_django.execution import frames, interrupt, run, site, streams
 PR_SET_PDEATHSIG = 1
 
 
-def main(parent: int, stream: int, stdout: int, stderr: int) -> int:
+def main(parent: int, stream: int, stdout: int, stderr: int, *, shared: bool = False) -> int:
     """Turn this freshly forked process into a child and work until the stream closes.
 
     Args:
         parent: process id of the zygote, to notice that it died before we asked to be told.
         stream: the socket to the worker.
         stdout, stderr: where the output of the tasks goes.
+        shared: whether it works on several runs at once.
 
     Returns:
         The exit code: 0 when the worker closed the stream, 71 when what it sent cannot be read.
@@ -33,6 +34,11 @@ def main(parent: int, stream: int, stdout: int, stderr: int) -> int:
     random.seed()
     site.close_connections()
     try:
+        if shared:
+            # Imported here: most children never need it.
+            from reproq_django.execution import shared as several
+
+            return several.work(stream)
         return _work(stream)
     finally:
         run.stop_event_loop()

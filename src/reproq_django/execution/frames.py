@@ -77,6 +77,29 @@ class FrameReader:
             self._start = 0
         return payload
 
+    def arrived(self) -> list[bytes] | None:
+        """Read once, without waiting if something is there; return the whole payloads so far, ``None`` at the
+        end of the stream.
+
+        Raises:
+            FrameError: as ``read``.
+        """
+        chunk = os.read(self._descriptor, READ_BYTES)
+        if not chunk:
+            return None
+        self._buffer += chunk
+        payloads = []
+        while len(self._buffer) - self._start >= HEADER.size:
+            _, length, _ = HEADER.unpack_from(self._buffer, self._start)
+            if length <= MAX_PAYLOAD_BYTES and len(self._buffer) - self._start < HEADER.size + length:
+                break
+            # All of it is here, so this does not read; or it is no frame, which this says.
+            payload = self.read()
+            if payload is None:
+                break
+            payloads.append(payload)
+        return payloads
+
     def _fill(self, wanted: int) -> bool:
         """Read until ``wanted`` bytes are waiting; ``False`` when the stream ended with none at all."""
         while len(self._buffer) - self._start < wanted:

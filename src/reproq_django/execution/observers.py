@@ -35,12 +35,13 @@ def watch(
     run: dict[str, Any], task: Task[..., Any], alias: str, args: list[Any], kwargs: dict[str, Any]
 ) -> Unwatched | Watched:
     """Return what has to be told about the course of this attempt. ``alias`` is the database of the run."""
-    if task.takes_context or not _only_django_listens():
+    if task.takes_context or not only_django_listens():
         return Watched(run, task, alias, args, kwargs)
     return Unwatched(run, task)
 
 
-def _only_django_listens() -> bool:
+def only_django_listens() -> bool:
+    """Whether no receiver of the site's own waits for the signals of an attempt."""
     return _sole_receiver(task_signals.task_started, task_signals.log_task_started) and _sole_receiver(
         task_signals.task_finished, task_signals.log_task_finished
     )

@@ -119,13 +119,14 @@ class _Zygote:
                 return False
             request = json.loads(data)
             if request.get("type") == "fork":
-                self.fork(request["token"], descriptors, cut_short=bool(flags & socket.MSG_CTRUNC))
+                cut_short = bool(flags & socket.MSG_CTRUNC)
+                self.fork(request["token"], descriptors, cut_short=cut_short, shared="shared" in request)
             return True
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def fork(self, token: int, descriptors: list[int], *, cut_short: bool) -> None:
+    def fork(self, token: int, descriptors: list[int], *, cut_short: bool, shared: bool) -> None:
         """Fork one child that owns the three ``descriptors``: stream, stdout, stderr."""
         if cut_short or len(descriptors) != 3:
             message = f"a fork needs three descriptors, {len(descriptors)} arrived"
@@ -139,11 +140,11 @@ class _Zygote:
             _send(self.control, {"type": "fork_failed", "token": token, "message": str(error)})
             return
         if pid == 0:
-            self.become_child(parent, descriptors)
+            self.become_child(parent, descriptors, shared=shared)
         self.children.add(pid)
         _send(self.control, {"type": "forked", "token": token, "pid": pid})
 
-    def become_child(self, parent: int, descriptors: list[int]) -> NoReturn:
+    def become_child(self, parent: int, descriptors: list[int], *, shared: bool) -> NoReturn:
         """A child's first moments: let go of all that is the zygote's, then work until the stream ends."""
         code = 70  # EX_SOFTWARE: nothing below was expected to raise
         try:
@@ -154,7 +155,7 @@ class _Zygote:
             self.control.close()
             os.close(self.wake_read)
             os.close(self.wake_write)
-            code = child.main(parent, *descriptors)
+            code = child.main(parent, *descriptors, shared=shared)
         except BaseException:  # noqa: BLE001 - a child must never return into the zygote's loop
             traceback.print_exc()
         finally:

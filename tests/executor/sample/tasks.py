@@ -1,6 +1,7 @@
 """Tasks that do what tasks should, and what they should not."""
 
 import asyncio
+import logging
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from contextvars import ContextVar
+from pathlib import Path
 
 from django.db import connection, transaction
 from django.tasks.signals import task_finished, task_started
@@ -337,3 +339,64 @@ def _exits(**kwargs):
 
 def _remembers(sender, task_result, **kwargs):
     seen.append([sender.__name__, task_result.status, task_result.task.name])
+
+
+@task
+async def sleeps_async(seconds, answer=None):
+    await asyncio.sleep(seconds)
+    return answer
+
+
+@task
+async def prints_async(word, times):
+    for number in range(times):
+        print(word, number)
+        logging.getLogger("sample").warning("%s logged", word)
+        await asyncio.sleep(0)
+        await asyncio.to_thread(print, word, "from a thread")
+
+
+@task
+async def keeps_the_loop(seconds):
+    time.sleep(seconds)  # noqa: ASYNC251 - what such a task does wrong
+
+
+@task
+async def swallows_cancellation(witness):
+    Path(witness).touch()
+    try:
+        await asyncio.sleep(600)
+    except asyncio.CancelledError:
+        return "stayed"
+
+
+@task
+async def leaves_strays_running(witness):
+    async def stray():
+        try:
+            await asyncio.sleep(600)
+        finally:
+            Path(witness).write_text("ended")
+
+    asyncio.create_task(stray())  # noqa: RUF006 - what such a task does wrong
+    await asyncio.sleep(0)
+
+
+@task
+def waits_for_the_other(folder, mine, other):
+    """Ends only if two of it run at the same time."""
+    Path(folder, mine).touch()
+    deadline = time.monotonic() + 30
+    while not Path(folder, other).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.01)
+    print("met", other)
+    return threading.current_thread() is not threading.main_thread()
+
+
+@task
+def turns_in_python(witness):
+    Path(witness).touch()
+    while True:
+        time.sleep(0.01)
