@@ -358,7 +358,7 @@ async def prints_async(word, times):
 
 @task
 async def keeps_the_loop(seconds):
-    time.sleep(seconds)  # noqa: ASYNC251 - what such a task does wrong
+    time.sleep(seconds)
 
 
 @task
