@@ -17,6 +17,7 @@ mod explain;
 mod file;
 mod known;
 mod layers;
+mod logs;
 mod options;
 mod queues;
 mod redact;

@@ -157,7 +157,7 @@ impl Attempts {
             Event::Shutdown => (Some(AttemptEnd::Released), Process::Gone),
             Event::Stop(Stop::Lost) => (None, Process::Gone),
         };
-        let logs_uri = seat.keep_output(run);
+        let logs_uri = self.keep_output(seat, run);
         if process != Process::Stays {
             // Before the run's end is known to anybody: it may begin again elsewhere.
             seat.kill().await;
@@ -202,6 +202,13 @@ impl Attempts {
             }
         }
         (Some(AttemptEnd::Cancelled), Process::Gone)
+    }
+
+    /// Hands on what the attempt has printed and said; it is stored before the ending. Returns the file that it was written to.
+    fn keep_output(&self, seat: &mut Seat, run: &ClaimedRun) -> Option<String> {
+        let left = seat.keep_output(run);
+        self.endings.leave_beside(left.log, left.progress);
+        left.logs_uri
     }
 
     /// A pause after a process could not be had, unless the worker is asked to stop.

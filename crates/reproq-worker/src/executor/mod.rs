@@ -15,12 +15,14 @@ mod zygote;
 use std::rc::Rc;
 
 use reproq_model::wire::Envelope;
-use reproq_store::ClaimedRun;
+use reproq_store::{AttemptLog, ClaimedRun, ProgressUpdate};
 use thiserror::Error;
 
 use self::child::Child;
+pub(crate) use self::output::{Captured, Printed, View};
 use self::process::OneShot;
 use self::zygote::Zygote;
+use crate::live::{self, Live};
 use crate::settings::ExecutorSettings;
 
 /// Where attempts run.
@@ -108,6 +110,18 @@ pub(crate) enum Answer {
 pub(crate) struct Executors {
     settings: Rc<ExecutorSettings>,
     zygote: Option<Zygote>,
+    live: Rc<Live>,
+}
+
+/// What is left of an attempt besides its answer.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// The file with what it has printed.
+    pub(crate) logs_uri: Option<String>,
+    /// What it has printed, for the database.
+    pub(crate) log: Option<AttemptLog>,
+    /// What it has said last about how far it is, and nobody has stored.
+    pub(crate) progress: Option<ProgressUpdate>,
 }
 
 impl Executors {
@@ -119,7 +133,7 @@ impl Executors {
             Mode::Pool => Some(Zygote::start(Rc::clone(&settings)).await?),
             Mode::Process => None,
         };
-        Ok(Rc::new(Self { settings, zygote }))
+        Ok(Rc::new(Self { settings, zygote, live: Rc::default() }))
     }
 
     /// Ends everything that is left; returns when it is gone.
@@ -127,6 +141,21 @@ impl Executors {
         if let Some(zygote) = &self.zygote {
             zygote.stop().await;
         }
+    }
+
+    /// What running attempts print and say.
+    pub(crate) fn live(&self) -> Rc<Live> {
+        Rc::clone(&self.live)
+    }
+
+    /// Keeps what an attempt has printed where the settings say, and forgets it: another attempt begins.
+    fn keep(&self, run: &ClaimedRun, output: &Captured) -> Left {
+        let folder = self.settings.logs_dir.as_deref();
+        let logs_uri = folder.and_then(|folder| logs::write(folder, run, output));
+        let printed = if self.settings.logs_in_database { output.printed() } else { None };
+        let log = printed.map(|printed| live::log(run.id, run.epoch, run.attempts, printed));
+        output.clear();
+        Left { logs_uri, log, progress: None }
     }
 
     /// A place for one slot.
@@ -179,6 +208,7 @@ impl Seat {
             self.occupant =
                 Occupant::OneShot(Box::new(OneShot::new(run, Rc::clone(&self.executors.settings))));
         }
+        self.show_output(run);
         match &mut self.occupant {
             Occupant::Child(child) => child.answer(run).await,
             Occupant::OneShot(process) => process.answer().await,
@@ -205,15 +235,27 @@ impl Seat {
         }
     }
 
-    /// Writes down what the attempt has printed, where it is to be kept. Returns the place.
-    pub(crate) fn keep_output(&mut self, run: &ClaimedRun) -> Option<String> {
-        let folder = self.executors.settings.logs_dir.as_deref();
+    /// What the process prints.
+    fn output(&self) -> Option<&Captured> {
         match &self.occupant {
-            Occupant::Child(child) => logs::keep(folder, run, &child.stdout, &child.stderr),
-            Occupant::OneShot(process) => {
-                logs::keep(folder, run, &output::Output::nothing(), process.stderr()?)
-            }
+            Occupant::Child(child) => Some(&child.output),
+            Occupant::OneShot(process) => Some(process.output()),
             Occupant::None => None,
+        }
+    }
+
+    /// Lets others look at what the attempt prints while it runs.
+    fn show_output(&self, run: &ClaimedRun) {
+        let output = self.output().filter(|_| self.executors.settings.logs_in_database);
+        self.executors.live.begin(run, output);
+    }
+
+    /// Takes what the attempt has printed and said, and writes it to a file where that is wanted.
+    pub(crate) fn keep_output(&mut self, run: &ClaimedRun) -> Left {
+        let progress = self.executors.live.end(run);
+        match self.output() {
+            Some(output) => Left { progress, ..self.executors.keep(run, output) },
+            None => Left { progress, ..Left::default() },
         }
     }
 
