@@ -26,7 +26,7 @@ class Attempt:
     number: int | None
     worker_id: str | None
     pid: int | None
-    #: One word: ``succeeded``, ``crashed``, ``timeout``, ...
+    #: One word: ``returned``, ``app_error``, ``crashed``, ``timeout``, ...
     outcome: str | None
     #: Exit code or signal of its process.
     exit: str | None
@@ -44,7 +44,7 @@ class Attempt:
         """An entry of ``TaskRun.attempts_json``."""
         return cls(
             number=_of(int, entry.get("attempt")),
-            worker_id=_of(str, entry.get("worker_id")),
+            worker_id=_of(str, entry.get("worker")),
             pid=_of(int, entry.get("pid")),
             outcome=_of(str, entry.get("outcome")),
             exit=_of(str, entry.get("exit")),

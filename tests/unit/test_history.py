@@ -15,7 +15,7 @@ from testapp import tasks
 pytestmark = pytest.mark.django_db(databases=["default", "postgres"])
 
 CRASHED = {
-    "attempt": 1, "epoch": 1, "worker_id": "w-1", "pid": 4711, "outcome": "crashed",
+    "attempt": 1, "epoch": 1, "worker": "w-1", "pid": 4711, "outcome": "crashed",
     "exit": "signal 11 (SIGSEGV)",
     "exception_class": None, "message": "the task's process ended", "cpu_ms": 12.5, "max_rss_kib": 40960,
     "started_at": "2026-01-02T03:04:05.678901+00:00", "ended_at": "2026-01-02T03:04:06.000000+00:00",
@@ -37,15 +37,15 @@ def keep_log(alias, result, epoch, attempt, chunks, dropped=0):
 def test_attempts_that_have_ended(alias):
     result = tasks.noop.enqueue()
     assert (result.attempt_history, result.progress) == ((), None)
-    change(alias, result, attempts_json=[CRASHED, {"attempt": 2, "outcome": "succeeded", "exit": 0}])
+    change(alias, result, attempts_json=[CRASHED, {"attempt": 2, "outcome": "returned", "exit": 0}])
     result.refresh()
-    crashed, succeeded = result.attempt_history
+    crashed, returned = result.attempt_history
     assert crashed == Attempt(
         number=1, worker_id="w-1", pid=4711, outcome="crashed", exit="signal 11 (SIGSEGV)",
         exception_class=None, message="the task's process ended", cpu_ms=12.5, max_rss_kib=40960,
         started_at=datetime(2026, 1, 2, 3, 4, 5, 678901, UTC), ended_at=datetime(2026, 1, 2, 3, 4, 6, 0, UTC),
     )  # fmt: skip
-    assert succeeded == Attempt(**{**NOTHING, "number": 2, "outcome": "succeeded", "exit": "0"})
+    assert returned == Attempt(**{**NOTHING, "number": 2, "outcome": "returned", "exit": "0"})
     assert pickle.loads(pickle.dumps(result)).attempt_history == result.attempt_history
 
 

@@ -110,7 +110,7 @@ impl AttemptEnded {
         Self {
             attempt: number("attempt"),
             epoch: number("epoch").and_then(|epoch| i32::try_from(epoch).ok()).map(Epoch),
-            worker_id: text("worker_id"),
+            worker_id: text("worker"),
             pid: number("pid"),
             outcome: text("outcome"),
             exit: text("exit"),

@@ -52,7 +52,7 @@ both! {
         let (store, operator, worker) = (db.store().await, db.operator().await, worker("w", &["default"]));
         let id = db.ready().await;
         let first = claim_one(&*store, &worker).await;
-        let record = r#"{"attempt":1,"epoch":1,"worker_id":"w","pid":7,"outcome":"crashed","exit":"signal 11"}"#;
+        let record = r#"{"attempt":1,"epoch":1,"worker":"w","pid":7,"outcome":"crashed","exit":"signal 11"}"#;
         assert!(finish(&*store, &worker, &first, recorded(retried(Duration::ZERO), record)).await);
         let second = claim_one(&*store, &worker).await;
         assert!(finish(&*store, &worker, &second, recorded(returned("1"), r#"{"attempt":2,"outcome":"x\u0000\ud800"}"#)).await);

@@ -43,7 +43,7 @@ fn failed(run: &RunFacts, kind: &str, error: &str, ended: &str) -> Reason {
         }
         "expired" => Reason::new("expired", format!("it was not started before it expired ({ended})"))
             .advise(format!("{retry} starts it without the expiry")),
-        "crashed" | "quarantined" if kind == "quarantined" || run.crash_count >= outcome::CRASH_LIMIT => {
+        "crashed" if run.crash_count >= outcome::CRASH_LIMIT => {
             let text = format!(
                 "it is quarantined: it has killed its process {} times ({ended}): {error}",
                 run.crash_count

@@ -351,7 +351,7 @@ fn errors_that_make_no_sense_do_no_harm() {
     }
 }
 
-const CRASHED: &str = r#"[{"attempt":1,"outcome":"timeout"},{"attempt":2,"epoch":2,"worker_id":"w7","pid":41,"outcome":"crashed","exit":"signal 11"}]"#;
+const CRASHED: &str = r#"[{"attempt":1,"outcome":"timeout"},{"attempt":2,"epoch":2,"worker":"w7","pid":41,"outcome":"crashed","exit":"signal 11"}]"#;
 
 #[test]
 fn how_the_last_attempt_ended_is_said_of_what_has_failed_waits_again_or_runs_again() {
@@ -389,8 +389,8 @@ fn what_the_error_says_already_is_not_said_twice_and_a_success_needs_no_more_wor
     CRASHED.clone_into(&mut facts.run.history);
     assert_eq!(only(&facts).text.matches("signal 11").count(), 1);
     let mut facts = ended(RunStatus::Successful, "", "");
-    facts.run.history = r#"[{"attempt":1,"outcome":"succeeded","exit":"0"}]"#.to_owned();
+    facts.run.history = r#"[{"attempt":1,"outcome":"returned","exit":"0"}]"#.to_owned();
     let reason = only(&facts);
     assert!(!reason.text.contains('['), "{}", reason.text);
-    assert_eq!(reason.details["attempt"]["outcome"], "succeeded");
+    assert_eq!(reason.details["attempt"]["outcome"], "returned");
 }
