@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.db import connections
 from harness import ALIAS, Site, until
 from test_operate import reproq
 
@@ -206,3 +207,27 @@ def test_logs_survive_a_worker_that_is_killed(site: Site) -> None:
         worker.process.kill()
         worker.process.wait()
     assert "step 1.1" in result.logs(1)
+
+
+REFUSALS = {
+    "postgres": """
+        CREATE FUNCTION refuse() RETURNS TRIGGER LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'no logs' USING ERRCODE = '23514'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON reproq_attempt_logs FOR EACH ROW EXECUTE FUNCTION refuse()""",
+    "sqlite": """
+        CREATE TRIGGER refuse BEFORE INSERT ON reproq_attempt_logs
+        BEGIN SELECT RAISE(ABORT, 'no logs'); END""",
+}
+
+
+@pytest.mark.parametrize("trouble", ["refused", "gone"])
+def test_a_log_that_cannot_be_stored_holds_up_no_ending(site: Site, trouble: str) -> None:
+    refusal = REFUSALS["postgres" if site.is_postgres else "sqlite"]
+    with connections[ALIAS].cursor() as cursor:
+        gone = "ALTER TABLE reproq_attempt_logs RENAME TO somewhere_else"
+        cursor.execute(refusal if trouble == "refused" else gone)
+    results = [tasks.print_garbage.enqueue(), tasks.echo.enqueue(1), tasks.speak.enqueue()]
+    with site.worker(*ONE_SLOT) as worker:
+        site.ended(seconds=15)
+        until(lambda: "could not be stored" in worker.said, what="the worker says so")
+    assert {site.run(result).status for result in results} == {"SUCCESSFUL"}
