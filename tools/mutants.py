@@ -24,7 +24,7 @@ MODEL = "crates/reproq-model/src"
 FAILED_BEFORE = ROOT / "crates/reproq-store/tests/it/sequences/failed_before.txt"
 #: The suites that are about claiming; `statements` is about cost and knows nothing of wrong answers.
 SUITES = (
-    "test(/sequences|together|race|admission|keyed|claim|finish|dedupe|cancel|lease|due|rate/)"
+    "test(/sequences|together|race|admission|keyed|claim|finish|dedupe|cancel|lease|due|rate|history/)"
     " - test(/^mutants/)"
 )
 
@@ -48,9 +48,33 @@ MUTANTS = [
     Mutant(
         "the finish does not match the owner",
         f"{STORE}/postgres/sql/finish.sql",
-        "AND (r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))\n), decided",
-        "AND (TRUE OR r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < "
+        "AND (r.incarnation = $13 OR ($13 IS NULL AND r.leased_until < clock_timestamp()))\n), decided",
+        "AND (TRUE OR r.incarnation = $13 OR ($13 IS NULL AND r.leased_until < "
         "clock_timestamp()))\n), decided",
+    ),
+    Mutant(
+        "a history forgets what was before",
+        f"{STORE}/postgres/sql/finish.sql",
+        "THEN r.attempts_json ELSE r.attempts_json - 0 END",
+        "THEN '[]' ELSE r.attempts_json - 0 END",
+    ),
+    Mutant(
+        "a run that waits again keeps its progress",
+        f"{STORE}/sqlite/sql/finish.sql",
+        "progress_json = CASE WHEN e.value ->> 2 <> 'READY' OR cancel_requested THEN progress_json END",
+        "progress_json = progress_json",
+    ),
+    Mutant(
+        "progress is anybody's",
+        f"{STORE}/postgres/sql/show_progress.sql",
+        "AND r.epoch = s.epoch AND r.incarnation = $4",
+        "AND r.epoch = s.epoch AND $4 IS NOT NULL",
+    ),
+    Mutant(
+        "a look that comes late replaces a later one",
+        f"{STORE}/sqlite/sql/keep_logs.sql",
+        " WHERE l.bytes + l.dropped < excluded.bytes + excluded.dropped",
+        "",
     ),
     Mutant(
         "an ending keeps its slot",
@@ -165,8 +189,8 @@ MUTANTS = [
     Mutant(
         "an ending takes back a lease that has not ended",
         f"{STORE}/postgres/sql/finish.sql",
-        "AND (r.incarnation = $12 OR ($12 IS NULL AND r.leased_until < clock_timestamp()))\n), decided",
-        "AND (r.incarnation = $12 OR $12 IS NULL)\n), decided",
+        "AND (r.incarnation = $13 OR ($13 IS NULL AND r.leased_until < clock_timestamp()))\n), decided",
+        "AND (r.incarnation = $13 OR $13 IS NULL)\n), decided",
     ),
     Mutant(
         "a run given back has spent its attempt",

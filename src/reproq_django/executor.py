@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.serve is not None:
         from reproq_django.execution import zygote
 
+        streams.write_lines_at_once()
         code = zygote.serve(options.serve)
         streams.flush()
         # The worker is gone: a thread that the site started while it was imported must not keep us.

@@ -97,6 +97,10 @@ class TaskRun(models.Model):
     over_limit = models.SmallIntegerField(default=0, editable=False)
     #: Runs that the same keys hold back have the same; set by a trigger, see 30_lanes.sql.
     visit_key = models.TextField(null=True, blank=True, editable=False)
+    #: One object per attempt that has ended, the newest 50; ``history.Attempt`` reads them.
+    attempts_json = models.JSONField(default=list, editable=False)
+    #: What the running attempt has said last about how far it is; ``history.Progress`` reads it.
+    progress_json = models.JSONField(null=True, blank=True, editable=False)
 
     class Meta:
         db_table = "task_runs"
@@ -104,6 +108,37 @@ class TaskRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task_path} #{self.result_id}"
+
+
+class AttemptLog(models.Model):
+    """What one attempt of a run has printed, the end of it at least. The database deletes it with its run."""
+
+    pk = models.CompositePrimaryKey("run_id", "epoch")
+    run = models.ForeignKey(
+        TaskRun,
+        # A trigger has done it: see 50_logs.sql.
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_column="result_id",
+        db_index=False,
+        related_name="attempt_logs",
+    )
+    #: The claim: a run that is given back begins the same attempt again.
+    epoch = models.IntegerField()
+    attempt = models.IntegerField()
+    #: ``[["o", "text"], ["e", "text"], ...]`` in the order in which the worker read it.
+    chunks = models.TextField()
+    #: Bytes of text that are kept, and that came before them.
+    bytes = models.BigIntegerField(default=0)
+    dropped = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(default=now)
+    updated_at = models.DateTimeField(default=now)
+
+    class Meta:
+        db_table = "reproq_attempt_logs"
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt} of run {self.run_id}"
 
 
 class Worker(models.Model):

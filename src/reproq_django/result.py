@@ -24,6 +24,7 @@ from django.tasks.exceptions import TaskResultDoesNotExist
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from reproq_django import history
 from reproq_django.cancellation import Cancellation, cancel_runs
 from reproq_django.db import format_result_id
 from reproq_django.definition import ReproqTask
@@ -61,6 +62,10 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
     #: State as stored: ``status`` folds WAITING into READY and CANCELLED into FAILED.
     raw_status: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    #: The attempts that have ended, oldest first, the newest 50; ``attempts`` counts the retry budget spent.
+    attempt_history: tuple[history.Attempt, ...] = ()
+    #: What the running attempt has said last about how far it is, or what the last one had.
+    progress: history.Progress | None = None
     #: The enqueue found this run, instead of making a new one.
     duplicate: bool = False
 
@@ -112,6 +117,19 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
             await self.arefresh()
         return self
 
+    def logs(self, attempt: int | None = None) -> str:
+        """What the attempts have printed so far, oldest first, read now; of one if ``attempt`` is its number.
+
+        Standard output and standard error as the worker read them; what a running attempt prints is there
+        about a second later. Empty when nothing was printed, when the worker keeps no logs in the database
+        (``worker.logs``), and when they were pruned.
+        """
+        return history.logs(self.db_alias, self.result_id, attempt)
+
+    async def alogs(self, attempt: int | None = None) -> str:
+        """See logs()."""
+        return await sync_to_async(self.logs)(attempt)
+
     def _delays(self, timeout: float | None, poll_interval: float) -> Iterable[float]:
         """Seconds to sleep before each look, until the run has ended."""
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -135,7 +153,7 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
         return f"; does a worker run for the queue {self.task.queue_name!r}? See `manage.py reproq status`"
 
     def _take(self, fresh: TaskResult) -> None:
-        for name in (*TASK_REFRESH_ATTRS, "raw_status", "metadata"):
+        for name in (*TASK_REFRESH_ATTRS, "raw_status", "metadata", "attempt_history", "progress"):
             object.__setattr__(self, name, getattr(fresh, name))
 
     @classmethod
@@ -183,6 +201,8 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
             db_alias=alias,
             raw_status=str(run.status),
             metadata=dict(run.metadata_json or {}),
+            attempt_history=history.attempts(run.attempts_json),
+            progress=history.progress(run.progress_json),
             duplicate=duplicate,
         )
         object.__setattr__(result, "_return_value", run.return_json)

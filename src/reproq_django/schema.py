@@ -87,6 +87,7 @@ def drop_schema(connection: BaseDatabaseWrapper) -> None:
         "workflow_runs",
         "reproq_task_controls",
         "reproq_key_limits",
+        "reproq_attempt_logs",
         "reproq_meta",
     ]
     with connection.cursor() as cursor:
@@ -98,7 +99,7 @@ def drop_schema(connection: BaseDatabaseWrapper) -> None:
             cursor.execute(
                 "DROP FUNCTION IF EXISTS reproq_assign_lane, reproq_claim_key, reproq_open_gate,"
                 " reproq_visit_key, reproq_short, reproq_state_limits, reproq_take_over_tokens,"
-                " reproq_take_over_pace"
+                " reproq_take_over_pace, reproq_drop_logs"
             )
 
 

@@ -5,7 +5,9 @@ processes that write at the same time do not mix.
 """
 
 import asyncio
+import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -305,3 +307,48 @@ def limited_above(account):
 @limits_concurrency("everyone")
 def limited_below():
     """The decorator below @task."""
+
+
+@task(takes_context=True, max_attempts=2, backoff=0)
+def speak(context):
+    """Print in every way that there is; the first attempt fails."""
+    print("one", context.attempt)
+    os.write(1, b"two\n")
+    subprocess.run(["echo", "three"], check=True)
+    logging.getLogger("testapp").warning("four")
+    sys.stdout.write("five")
+    sys.stderr.write("six\n")
+    if context.attempt == 1:
+        raise ValueError("again")
+
+
+@task(max_attempts=2, backoff=0)
+def print_in_steps():
+    """Print a line as soon as the witness file asks for it; the first attempt kills its process."""
+    attempt = 1 + sum(line.startswith("attempt") for line in _witnessed())
+    witness(f"attempt {attempt}")
+    for step in (1, 2):
+        while f"print {attempt}.{step}" not in _witnessed():
+            time.sleep(0.02)
+        print(f"step {attempt}.{step} of {os.getpid()}")
+    if attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _witnessed():
+    with open(os.environ["REPROQ_WITNESS"]) as file:
+        return file.read().splitlines()
+
+
+@task
+def print_without_newlines(megabytes):
+    """End with what can be recognised."""
+    for _ in range(megabytes * 16):
+        sys.stdout.write("x" * 65536)
+    sys.stdout.write("END")
+
+
+@task
+def print_garbage():
+    """Bytes that are no text."""
+    os.write(1, b"a\0b\xff\xfe\xed\xa0\x80c\n")

@@ -15,6 +15,8 @@ type MakeSite = Callable[[str], Site]
 
 SHAPES = ["made_by_sql.postgres", "made_by_django.postgres", "made_by_django.sqlite"]
 SCHEMA_1 = ["made_by_schema_1.postgres", "made_by_schema_1.sqlite"]
+SCHEMA_2 = ["made_by_schema_2.postgres", "made_by_schema_2.sqlite"]
+OWN = [*SCHEMA_1, *SCHEMA_2]
 _numbers = count()
 
 
@@ -57,12 +59,12 @@ def upgraded(request: pytest.FixtureRequest, migrated: MakeSite) -> Site:
     return migrated(request.param)
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, *SCHEMA_1])
+@pytest.mark.parametrize("shape", [*SHAPES, *OWN])
 def test_an_upgraded_schema_is_a_fresh_one(migrated, shape):
     old, fresh = migrated(shape), migrated(shape.rpartition(".")[2])
     wanted, found = fresh.shape(), old.shape()
     own = {row for rows in found.values() for row in rows if "a_site_made_this_itself" in str(row)}
-    assert len(own) == (shape not in SCHEMA_1)
+    assert len(own) == (shape not in OWN)
     for part in wanted:
         assert found[part] - own == wanted[part], part
     assert ("schema_version", SCHEMA_VERSION) in old.rows("SELECT key, value FROM reproq_meta")
@@ -142,7 +144,7 @@ def test_runs_of_schema_1_get_the_lanes_of_today(of_schema_1):
 
 def test_a_site_that_has_had_its_migration_is_upgraded_too(make_site):
     """`migrate` has nothing to do where django_migrations knows the only migration."""
-    for shape in SCHEMA_1:
+    for shape in OWN:
         site, fresh = make_site(shape), make_site(shape.rpartition(".")[2])
         fresh.migrate()
         site.sql("""
@@ -153,6 +155,28 @@ def test_a_site_that_has_had_its_migration_is_upgraded_too(make_site):
         """)
         assert "No migrations to apply" in site.migrate()
         assert site.shape() == fresh.shape()
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, *OWN])
+def test_runs_of_before_have_an_empty_history(migrated, shape):
+    site = migrated(shape)
+    assert site.rows("SELECT DISTINCT CAST(attempts_json AS TEXT), progress_json FROM task_runs") == [
+        ("[]", None)
+    ]
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, *SCHEMA_2, "postgres", "sqlite"])
+def test_logs_go_with_their_run_whoever_deletes_it(make_site, shape):
+    site = make_site(shape)
+    site.migrate()
+    site.sql("""
+        INSERT INTO task_runs (result_id, spec_json, spec_hash, task_path)
+        VALUES (51, '{}', 'h51', 'a.b'), (52, '{}', 'h52', 'a.b'), (53, '{}', 'h53', 'a.b');
+        INSERT INTO reproq_attempt_logs (result_id, epoch, attempt, chunks)
+        VALUES (51, 1, 1, '[]'), (51, 2, 2, '[]'), (52, 1, 1, '[]'), (53, 1, 1, '[]');
+        DELETE FROM task_runs WHERE result_id IN (51, 53);
+    """)
+    assert site.rows("SELECT result_id, epoch FROM reproq_attempt_logs") == [(52, 1)]
 
 
 def test_abandoned_runs_can_be_reclaimed(upgraded):
@@ -197,7 +221,7 @@ def test_raw_statements_of_others(make_site, shape):
     assert site.rows("SELECT parent_id FROM task_runs WHERE result_id = 18") == [(None,)]
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, *SCHEMA_1, "postgres", "sqlite"])
+@pytest.mark.parametrize("shape", [*SHAPES, *OWN, "postgres", "sqlite"])
 def test_a_second_migrate_changes_nothing(migrated, shape):
     site = migrated(shape)
     before = site.shape(), site.contents()
@@ -237,7 +261,7 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("shape", ["postgres", "sqlite", *SCHEMA_1])
+@pytest.mark.parametrize("shape", ["postgres", "sqlite", *OWN])
 def test_zero_leaves_nothing_and_back_brings_all(make_site, shape):
     site = make_site(shape)
     site.migrate()

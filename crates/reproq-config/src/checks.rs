@@ -17,6 +17,14 @@ impl Layers {
                 format!("raise {longest} or lower {shortest}"),
             );
         }
+        let (logs, folder) = ("worker.logs", "worker.logs_dir");
+        if self.logs_go_to(&["files", "both"])? && self.logs_dir()?.is_none() {
+            return self.conflict(
+                (logs, folder),
+                "files need a directory to be in",
+                format!("set {folder}, or {logs} to database"),
+            );
+        }
         let (cert, key) = ("metrics.tls_cert", "metrics.tls_key");
         if self.find(cert)?.value.is_some() != self.find(key)?.value.is_some() {
             return self.conflict(

@@ -18,6 +18,7 @@ mod file;
 mod isolation;
 mod known;
 mod layers;
+mod logs;
 mod options;
 mod queues;
 mod redact;

@@ -62,10 +62,10 @@ pub struct WorkerConfig {
     pub cancel_grace: Duration,
     /// Largest payload of a task.
     pub max_payload_bytes: usize,
-    /// Standard output kept per attempt.
-    pub max_stdout_bytes: usize,
-    /// Standard error kept per attempt.
-    pub max_stderr_bytes: usize,
+    /// Output kept per attempt, of both streams together.
+    pub max_log_bytes: usize,
+    /// Whether output is stored in the database.
+    pub logs_in_database: bool,
     /// How waiting raises priority.
     pub aging: Aging,
     /// Directory for the output of attempts, absolute; `None` writes no files.
@@ -124,6 +124,7 @@ pub enum Aging {
 impl Layers {
     /// The worker's settings.
     pub(crate) fn worker(&self) -> Result<WorkerConfig, ConfigError> {
+        let to_files = self.logs_go_to(&["files", "both"])?;
         Ok(WorkerConfig {
             worker_id: self.get("worker.worker_id")?,
             process_role: self.get("worker.process_role")?,
@@ -151,16 +152,14 @@ impl Layers {
             shutdown_timeout: self.get("worker.shutdown_timeout")?,
             cancel_grace: self.get("worker.cancel_grace")?,
             max_payload_bytes: self.get("worker.max_payload_bytes")?,
-            max_stdout_bytes: self.get("worker.max_stdout_bytes")?,
-            max_stderr_bytes: self.get("worker.max_stderr_bytes")?,
+            max_log_bytes: self.max_log_bytes()?,
+            logs_in_database: self.logs_go_to(&["database", "both"])?,
             aging: match self.get_unless_unset::<f64>("worker.priority_aging_factor")? {
                 None => Aging::FromDatabase,
                 Some(seconds) if seconds > 0.0 => Aging::SecondsPerPoint(seconds),
                 Some(_) => Aging::Off,
             },
-            logs_dir: self
-                .get_unless_unset::<PathBuf>("worker.logs_dir")?
-                .map(|logs_dir| self.directory.join(logs_dir)),
+            logs_dir: self.logs_dir()?.filter(|_| to_files),
         })
     }
 

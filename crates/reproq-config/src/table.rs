@@ -6,6 +6,7 @@ use crate::options::{Kind, OptionSpec, Part};
 
 const MANY: i64 = 1_000_000_000;
 const DAY: i64 = 86_400;
+const MIB: i64 = 1 << 20;
 const GIB: i64 = 1 << 30;
 const TICK: Duration = Duration::from_millis(1);
 const NOT_POLLING: &str = "a pause of nothing would keep a processor busy and the database too";
@@ -91,9 +92,16 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         .flag("cancel-grace").env("REPROQ_CANCEL_GRACE").default("5s"),
     worker("worker.max_payload_bytes", int(1, GIB, NOTHING_FITS), "Largest payload of a task, in bytes")
         .default("16777216"),
-    worker("worker.max_stdout_bytes", int(0, GIB, "0 keeps nothing"), "Standard output kept per attempt, in bytes")
+    worker("worker.logs", Kind::Choice { allowed: &["database", "files", "both", "none"], refused: &[] },
+        "Where the output of attempts goes: database (see `reproq logs`), files (in worker.logs_dir), both, none")
+        .flag("logs").env("REPROQ_LOGS").when_unset("database, or both if worker.logs_dir is set"),
+    worker("worker.max_log_bytes", int(0, 16 * MIB, "0 keeps nothing"),
+        "Output kept per attempt, in bytes: the end of it, stdout and stderr together")
+        .flag("max-log-bytes").env("REPROQ_MAX_LOG_BYTES")
+        .when_unset("the larger of worker.max_stdout_bytes and worker.max_stderr_bytes"),
+    worker("worker.max_stdout_bytes", int(0, GIB, "0 keeps nothing"), "Of an earlier version; see worker.max_log_bytes")
         .default("262144"),
-    worker("worker.max_stderr_bytes", int(0, GIB, "0 keeps nothing"), "Standard error kept per attempt, in bytes")
+    worker("worker.max_stderr_bytes", int(0, GIB, "0 keeps nothing"), "Of an earlier version; see worker.max_log_bytes")
         .default("262144"),
     worker("worker.priority_aging_factor", Kind::Float,
         "Seconds of waiting worth one point of priority; 0 or less turns aging off")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reproq_model::{RunId, RunStatus};
+use reproq_model::{Epoch, RunId, RunStatus};
 
 use crate::WorkerSeen;
 
@@ -146,6 +146,12 @@ pub struct RunFacts {
     pub spec: String,
     /// JSON text.
     pub errors: String,
+    /// JSON text; see [`RunFacts::attempts_ended`].
+    pub history: String,
+    /// JSON text: what the running attempt says about how far it is.
+    pub progress: Option<String>,
+    /// The latest claim.
+    pub epoch: Epoch,
     pub last_error: Option<String>,
     pub priority: i32,
     pub attempts: i32,
@@ -246,6 +252,24 @@ pub struct PruneStep {
     pub pruned: u64,
     /// Keys of runs that have not ended, among those looked at: see [`crate::Operator::prune_words`].
     pub keys_in_use: Vec<String>,
+}
+
+/// Where a step through the logs has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogStep {
+    /// The run of the last log that was looked at.
+    pub id: RunId,
+    /// Its claim.
+    pub epoch: Epoch,
+}
+
+/// One step of a prune of logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PruneLogsStep {
+    /// The last log that was looked at; none: there are no more.
+    pub last: Option<LogStep>,
+    /// How many were deleted, or would be.
+    pub pruned: u64,
 }
 
 impl RunFacts {

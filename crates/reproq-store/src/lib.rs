@@ -9,6 +9,7 @@
 mod acceptable;
 mod answers;
 mod error;
+mod history;
 mod keyed;
 mod operator;
 mod operator_rows;
@@ -28,14 +29,15 @@ use async_trait::async_trait;
 use reproq_model::{Epoch, Incarnation, RunId};
 
 pub use answers::{
-    Control, Explanation, FailedRun, Holder, KeyWord, Moment, PruneField, PruneStep, PruneWhat, RateRow,
-    Replayed, Rescheduled, RetryAnswer, RunFacts, Scope,
+    Control, Explanation, FailedRun, Holder, KeyWord, LogStep, Moment, PruneField, PruneLogsStep, PruneStep,
+    PruneWhat, RateRow, Replayed, Rescheduled, RetryAnswer, RunFacts, Scope,
 };
 pub use error::StoreError;
+pub use history::{AttemptEnded, KeptLog, LogPlace, RunLogs, Stream};
 pub use operator::Operator;
 pub use runs::{
-    Cancelled, Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun, QueueDepth,
-    Registration, UnreadableRun, Wake, WorkerSeen,
+    AttemptLog, Cancelled, Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun,
+    ProgressUpdate, QueueDepth, Registration, UnreadableRun, Wake, WorkerSeen,
 };
 
 /// What a worker does with the queue's database.
@@ -61,6 +63,14 @@ pub trait Store {
     /// RUNNING -> wherever each ending says, in one statement that waits for nobody. Safe to send again when an answer
     /// was lost.
     async fn finish(&self, fence: Fence, endings: &[Ending]) -> Result<Finished, StoreError>;
+
+    /// Stores what attempts have printed so far, of runs that exist; what was looked at earlier never replaces what was looked at
+    /// later. Waits for no run's row. How many it stored.
+    async fn keep_logs(&self, logs: &[AttemptLog]) -> Result<u64, StoreError>;
+
+    /// Stores how far attempts of `owner` are, unless they have ended. How many it stored: a row that somebody holds is passed
+    /// over.
+    async fn show_progress(&self, owner: Incarnation, said: &[ProgressUpdate]) -> Result<u64, StoreError>;
 
     /// Renews the leases of the incarnation that are a third gone, and returns everything that it owns. A row that somebody
     /// else holds at this moment is not renewed; its lease says how long it still holds.

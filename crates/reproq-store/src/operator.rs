@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use reproq_model::RunId;
 
 use crate::answers::{
-    Control, Explanation, FailedRun, KeyWord, Moment, PruneField, PruneStep, PruneWhat, RateRow, Replayed,
-    Rescheduled, RetryAnswer, RunFacts, Scope,
+    Control, Explanation, FailedRun, KeyWord, LogStep, Moment, PruneField, PruneLogsStep, PruneStep,
+    PruneWhat, RateRow, Replayed, Rescheduled, RetryAnswer, RunFacts, Scope,
 };
-use crate::{Store, StoreError};
+use crate::{LogPlace, RunLogs, Store, StoreError};
 
 /// What an operator does with the queue's database.
 #[async_trait(?Send)]
@@ -69,6 +69,24 @@ pub trait Operator: Store {
 
     /// Everything about one run.
     async fn run(&self, id: RunId) -> Result<Option<RunFacts>, StoreError>;
+
+    /// What the attempts of a run have printed behind `after`; only that one's, if `attempt` is given. None: there is no such run.
+    async fn logs(
+        &self,
+        id: RunId,
+        attempt: Option<i32>,
+        after: LogPlace,
+    ) -> Result<Option<RunLogs>, StoreError>;
+
+    /// Deletes, among the next few thousand logs behind `after`, those that nobody has added to for `older_than`, and those whose
+    /// run is gone.
+    async fn prune_logs_step(
+        &self,
+        older_than: Duration,
+        after: LogStep,
+        limit: u64,
+        dry_run: bool,
+    ) -> Result<PruneLogsStep, StoreError>;
 
     /// Deletes what matches among the next few thousand runs above `after`. Never a RUNNING one.
     async fn prune_step(&self, what: &PruneWhat, after: RunId, limit: u64) -> Result<PruneStep, StoreError>;

@@ -93,6 +93,9 @@ macro_rules! run_facts {
             spec_hash: $row.try_get("spec_hash")?,
             spec: $row.try_get("spec")?,
             errors: $row.try_get("errors")?,
+            history: $row.try_get("history")?,
+            progress: $row.try_get("progress")?,
+            epoch: reproq_model::Epoch($row.try_get("epoch")?),
             last_error: $row.try_get("last_error")?,
             priority: $row.try_get("priority")?,
             attempts: $row.try_get("attempts")?,
@@ -124,4 +127,41 @@ macro_rules! run_facts {
     };
 }
 
-pub(crate) use {control, failed_run, holder, key_word, rate_row, run_facts, standing, status};
+/// Rows of `logs.sql`: a run, and its logs if it has any.
+macro_rules! run_logs {
+    ($rows:expr) => {{
+        let mut found: Option<crate::RunLogs> = None;
+        for row in $rows {
+            if found.is_none() {
+                found = Some(crate::RunLogs {
+                    status: crate::operator_rows::status!(row, "status"),
+                    attempts: row.try_get("attempts_so_far")?,
+                    logs_uri: row.try_get("logs_uri")?,
+                    logs: Vec::new(),
+                });
+            }
+            if let (Some(run), Some(epoch)) = (&mut found, row.try_get::<Option<i32>, _>("epoch")?) {
+                run.logs.push(crate::KeptLog {
+                    epoch: reproq_model::Epoch(epoch),
+                    attempt: row.try_get("attempt")?,
+                    chunks: crate::history::chunks(&row.try_get::<String, _>("chunks")?),
+                    bytes: row.try_get::<i64, _>("bytes")?.try_into().unwrap_or_default(),
+                    dropped: row.try_get::<i64, _>("dropped")?.try_into().unwrap_or_default(),
+                });
+            }
+        }
+        found
+    }};
+}
+
+macro_rules! last_log {
+    ($row:expr) => {{
+        let id = $row.try_get::<Option<i64>, _>("last_id")?.map(reproq_model::RunId);
+        let epoch = $row.try_get::<Option<i32>, _>("last_epoch")?.map(reproq_model::Epoch);
+        id.zip(epoch).map(|(id, epoch)| crate::LogStep { id, epoch })
+    }};
+}
+
+pub(crate) use {
+    control, failed_run, holder, key_word, last_log, rate_row, run_facts, run_logs, standing, status,
+};

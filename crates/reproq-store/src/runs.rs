@@ -122,6 +122,34 @@ pub struct Ending {
     pub logs_uri: Option<String>,
 }
 
+/// What one attempt has printed so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptLog {
+    /// The run.
+    pub id: RunId,
+    /// The attempt's claim.
+    pub epoch: Epoch,
+    /// The attempt's number.
+    pub attempt: i32,
+    /// JSON text: `[["o", "text"], ["e", "text"], ...]`, stdout and stderr in the order in which they were read.
+    pub chunks: String,
+    /// Bytes of text in it.
+    pub bytes: u64,
+    /// Bytes that came before them and are not kept.
+    pub dropped: u64,
+}
+
+/// How far a running attempt says that it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgressUpdate {
+    /// The run.
+    pub id: RunId,
+    /// The attempt's claim.
+    pub epoch: Epoch,
+    /// A JSON object; the store adds the time.
+    pub progress: String,
+}
+
 /// A run that an incarnation owns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnedRun {

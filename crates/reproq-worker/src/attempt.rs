@@ -166,7 +166,7 @@ impl Slot {
             Event::Shutdown => self.hurry(run, orders, watch.left()).await,
             Event::Stop(Stop::Lost) => (None, Process::Gone),
         };
-        trace.logs_uri = self.seat.keep_output(run);
+        trace.logs_uri = self.keep_output(run);
         if process != Process::Stays {
             // Before the run's end is known to anybody: it may begin again elsewhere.
             self.seat.kill().await;
@@ -196,6 +196,7 @@ impl Slot {
                 answer = self.seat.answer(run) => match answer {
                     Answer::Note(note) => {
                         watch.hear(&note);
+                        self.seat.say(run, *note);
                         continue;
                     }
                     answer => Event::Answer(answer),
@@ -287,6 +288,13 @@ impl Slot {
             }
         }
         Asked::Silent
+    }
+
+    /// Hands on what the attempt has printed and said; it is stored before the ending. Returns the file that it was written to.
+    fn keep_output(&mut self, run: &ClaimedRun) -> Option<String> {
+        let left = self.seat.keep_output(run);
+        self.attempts.endings.leave_beside(left.log, left.progress);
+        left.logs_uri
     }
 
     /// A pause after a process could not be had, unless the worker is asked to stop.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use reproq_model::wire::FailureKind;
 use reproq_model::{AttemptEnd, AttemptFacts, classify};
-use reproq_store::{Ending, Fence, Finished, Store, StoreError};
+use reproq_store::{AttemptLog, Ending, Fence, Finished, ProgressUpdate, Store, StoreError};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use crate::beside::Beside;
 use crate::held::Held;
 use crate::telemetry;
 
@@ -33,10 +34,20 @@ const RETRY: [Duration; 5] = [
     Duration::from_millis(500),
 ];
 
+/// What an attempt leaves.
+pub(crate) enum Left {
+    /// How it ended.
+    Ending(Ending),
+    /// What it has printed.
+    Log(AttemptLog),
+    /// What it has said last about how far it is.
+    Progress(ProgressUpdate),
+}
+
 /// Where attempts leave their endings.
 #[derive(Clone)]
 pub(crate) struct Endings {
-    sender: mpsc::UnboundedSender<Ending>,
+    sender: mpsc::UnboundedSender<Left>,
     spool: Rc<Spool>,
 }
 
@@ -48,7 +59,7 @@ pub(crate) struct Spool {
 }
 
 impl Endings {
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Ending>) {
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Left>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         (Self { sender, spool: Rc::default() }, receiver)
     }
@@ -56,10 +67,21 @@ impl Endings {
     pub(crate) fn leave(&self, ending: Ending) {
         self.spool.count.set(self.spool.count.get() + 1);
         self.spool.bytes.set(self.spool.bytes.get() + weight(&ending));
-        if let Err(lost) = self.sender.send(ending) {
+        let result_id = ending.id;
+        if self.sender.send(Left::Ending(ending)).is_err() {
             // Only after the finisher has stopped, which is after the last attempt.
-            tracing::error!(result_id = %lost.0.id, "an ending came after the finisher had stopped; its lease will lapse");
+            tracing::error!(%result_id, "an ending came after the finisher had stopped; its lease will lapse");
         }
+    }
+
+    /// Leaves what is stored beside the ending, and before it.
+    pub(crate) fn leave_beside(&self, log: Option<AttemptLog>, progress: Option<ProgressUpdate>) {
+        if let Some(log) = &log {
+            self.spool.bytes.set(self.spool.bytes.get() + log.chunks.len());
+        }
+        let left = log.map(Left::Log).into_iter().chain(progress.map(Left::Progress));
+        // The finisher is there as long as there are attempts, whose endings are worth more.
+        left.for_each(|left| drop(self.sender.send(left)));
     }
 
     /// The account of what waits, for whoever writes it.
@@ -79,6 +101,10 @@ impl Endings {
 }
 
 impl Spool {
+    pub(crate) fn stored(&self, log: &AttemptLog) {
+        self.bytes.set(self.bytes.get().saturating_sub(log.chunks.len()));
+    }
+
     fn written(&self, ending: &Ending) {
         self.count.set(self.count.get().saturating_sub(1));
         self.bytes.set(self.bytes.get().saturating_sub(weight(ending)));
@@ -106,21 +132,30 @@ pub(crate) struct Finisher<F> {
 
 impl<F: Fn()> Finisher<F> {
     /// Writes until the last [`Endings`] is gone and everything is written.
-    pub(crate) async fn run(self, mut endings: mpsc::UnboundedReceiver<Ending>) {
-        let mut waiting = Vec::with_capacity(BATCH);
+    pub(crate) async fn run(self, mut left: mpsc::UnboundedReceiver<Left>) {
+        let mut arrived = Vec::with_capacity(BATCH);
+        let (mut waiting, mut beside) = (Vec::new(), Beside::default());
         loop {
-            let open = if waiting.is_empty() {
-                endings.recv_many(&mut waiting, BATCH).await > 0
+            let open = if waiting.is_empty() && beside.logs.is_empty() {
+                left.recv_many(&mut arrived, BATCH).await > 0
             } else {
                 // What somebody else holds comes again, together with what has come meanwhile.
                 tokio::select! {
                     () = sleep(HELD_PAUSE) => true,
-                    count = endings.recv_many(&mut waiting, BATCH), if !endings.is_closed() => count > 0,
+                    count = left.recv_many(&mut arrived, BATCH), if !left.is_closed() => count > 0,
                 }
             };
             if !open && waiting.is_empty() {
                 return;
             }
+            for one in arrived.drain(..) {
+                match one {
+                    Left::Ending(ending) => waiting.push(ending),
+                    Left::Log(log) => beside.logs.push(log),
+                    Left::Progress(progress) => beside.said.push(progress),
+                }
+            }
+            beside.store(self.store.as_ref(), self.fence, &self.spool).await;
             let mut still_held = Vec::new();
             while !waiting.is_empty() {
                 let rest = waiting.split_off(fitting(&waiting));

@@ -6,7 +6,8 @@
 //! wake ─> dispatcher ── claim ──> slots ──> attempt ──> executor (a child's process)
 //!                                             │
 //!                                             └─ classify ─> finisher ── one statement per batch ──> store
-//! lifecycle: heartbeat (renew, notice loss), cancel (notice cancellation), reclaim (runs of workers that went silent)
+//! lifecycle: heartbeat (renew, notice loss), cancel (notice cancellation), reclaim (runs of workers that went silent), output (what
+//!            running attempts print)
 //! ```
 //!
 //! [`worker`] starts and stops all of it in order; [`dispatcher`] talks to the store and never to a process; [`attempt`]
@@ -14,12 +15,14 @@
 
 mod attempt;
 mod attempts;
+mod beside;
 mod dispatcher;
 mod executor;
 mod finisher;
 mod held;
 mod lanes;
 mod lifecycle;
+mod live;
 mod pace;
 mod queues;
 mod settings;

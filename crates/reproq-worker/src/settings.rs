@@ -67,11 +67,11 @@ pub struct ExecutorSettings {
     pub db_alias: String,
     /// The modules that children may run tasks of, as the environment spells them.
     pub allowed_modules: String,
-    /// Bytes of stdout kept per attempt.
-    pub max_stdout_bytes: usize,
-    /// Bytes of stderr kept per attempt.
-    pub max_stderr_bytes: usize,
-    /// Where the output of attempts is written; none: nowhere.
+    /// Bytes of output kept per attempt, of both streams together.
+    pub max_log_bytes: usize,
+    /// Whether the output of attempts is stored in the database.
+    pub logs_in_database: bool,
+    /// Where the output of attempts is written as files; none: nowhere.
     pub logs_dir: Option<PathBuf>,
 }
 

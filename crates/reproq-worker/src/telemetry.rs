@@ -75,6 +75,10 @@ pub(crate) fn given_up(id: RunId, error: &StoreError) {
     tracing::error!(result_id = id.0, %error, "the database refuses every ending of this run; somebody has to look at it");
 }
 
+pub(crate) fn logs_lost(count: usize) {
+    tracing::error!(count, "what attempts have printed could not be stored");
+}
+
 pub(crate) fn unreadable(run: &UnreadableRun) {
     tracing::error!(result_id = run.id.0, reason = run.reason, "a run cannot be read; ending it");
 }

@@ -146,6 +146,7 @@ async fn work(
             Rc::clone(&attempts),
             cancel,
         )),
+        spawn_local(lifecycle::show(Rc::clone(&store), Rc::clone(&registration), executors.live())),
     ];
     if let Some(interval) = settings.reclaim_interval {
         duties.push(spawn_local(lifecycle::reclaim(Rc::clone(&store), Rc::clone(&registration), interval)));

@@ -11,6 +11,12 @@ pub fn print(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
+/// Prints data as it is, at once; false when its reader has gone away.
+pub fn write(text: &str) -> bool {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+}
+
 /// Prints talk.
 pub fn complain(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
@@ -63,6 +69,12 @@ pub fn moment(micros: i64) -> String {
 /// How far two moments of the database are from each other, as people say it.
 pub fn span_between(one: i64, other: i64) -> String {
     span(Duration::from_micros(one.abs_diff(other)).as_secs_f64())
+}
+
+/// Seconds from one moment of the database to another; never below 0.
+#[expect(clippy::cast_precision_loss, reason = "microseconds of years are exact")]
+pub fn seconds_between(from: i64, to: i64) -> f64 {
+    (to - from).max(0) as f64 / 1e6
 }
 
 /// A text on one line, as a column of a list needs it.

@@ -89,8 +89,8 @@ fn executor(worker: &WorkerConfig, database: &DatabaseConfig) -> ExecutorSetting
         payload_in_file: worker.payload_mode == PayloadMode::File,
         db_alias: database.alias.clone(),
         allowed_modules: worker.allowed_task_modules.join(","),
-        max_stdout_bytes: worker.max_stdout_bytes,
-        max_stderr_bytes: worker.max_stderr_bytes,
+        max_log_bytes: worker.max_log_bytes,
+        logs_in_database: worker.logs_in_database,
         logs_dir: worker.logs_dir.clone(),
     }
 }

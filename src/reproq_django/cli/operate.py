@@ -100,6 +100,12 @@ COMMANDS = {
     delegated.name: delegated
     for delegated in (
         Delegated("why", "Say why a run has not started or not ended, and what to do.", _by_id),
+        Delegated(
+            "attempts", "Show how each attempt of a run has ended, and what the running one is at.", _by_id
+        ),
+        Delegated(
+            "logs", "Show what the attempts of a run have printed; -f goes on until it has ended.", _by_id
+        ),
         Delegated("cancel", "Cancel a run: at once if it has not started, else its worker stops it.", _by_id),
         Delegated("pause", "Let no run of a queue or task start: --queue or --task.", _by_scope),
         Delegated("resume", "End a pause: --queue or --task.", _by_scope),
@@ -112,7 +118,9 @@ COMMANDS = {
         Delegated("triage", "Look at FAILED runs and try them again: list, inspect, retry.", _by_id),
         Delegated("reclaim", "Take back runs whose worker has gone silent.", in_all=True),
         Delegated(
-            "prune", "Delete old runs that have ended; `prune expired` deletes expired ones.", in_all=True
+            "prune",
+            "Delete old runs that have ended; `prune expired`: expired ones, `prune logs`: old output.",
+            in_all=True,
         ),
         Delegated("prune-successful", "Delete old SUCCESSFUL runs.", in_all=True),
         Delegated("prune-workers", "Forget workers that have been silent.", in_all=True),

@@ -20,10 +20,24 @@ def claim_stdout() -> int:
     """
     private = os.dup(1)
     sys.stdout.flush()
+    write_lines_at_once()
     os.dup2(2, 1)
     _private.append(private)
     os.register_at_fork(after_in_child=release_stdout)
     return private
+
+
+def write_lines_at_once() -> None:
+    """Let no line that a task prints wait in this process.
+
+    A pipe would be written to in blocks: what a process printed before it crashed would be lost, what it
+    prints while it runs could not be followed, and whatever goes around ``sys.stdout`` would come first.
+    """
+    try:
+        sys.stdout.reconfigure(line_buffering=True)
+    except (AttributeError, ValueError):
+        # Closed, or of the site's own making.
+        return
 
 
 def release_stdout() -> None:

@@ -213,6 +213,8 @@ STATE = [
             ("rate_burst", models.IntegerField(blank=True, editable=False, null=True)),
             ("over_limit", models.SmallIntegerField(default=0, editable=False)),
             ("visit_key", models.TextField(blank=True, editable=False, null=True)),
+            ("attempts_json", models.JSONField(default=list, editable=False)),
+            ("progress_json", models.JSONField(blank=True, editable=False, null=True)),
             (
                 "parent",
                 models.ForeignKey(
@@ -228,6 +230,38 @@ STATE = [
         options={
             "db_table": "task_runs",
             "permissions": [("can_replay_taskrun", "Can replay task runs")],
+        },
+    ),
+    migrations.CreateModel(
+        name="AttemptLog",
+        fields=[
+            (
+                "pk",
+                models.CompositePrimaryKey(
+                    "run_id", "epoch", blank=True, editable=False, primary_key=True, serialize=False
+                ),
+            ),
+            (
+                "run",
+                models.ForeignKey(
+                    db_column="result_id",
+                    db_constraint=False,
+                    db_index=False,
+                    on_delete=django.db.models.deletion.DO_NOTHING,
+                    related_name="attempt_logs",
+                    to="reproq_django.taskrun",
+                ),
+            ),
+            ("epoch", models.IntegerField()),
+            ("attempt", models.IntegerField()),
+            ("chunks", models.TextField()),
+            ("bytes", models.BigIntegerField(default=0)),
+            ("dropped", models.BigIntegerField(default=0)),
+            ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+        ],
+        options={
+            "db_table": "reproq_attempt_logs",
         },
     ),
 ]

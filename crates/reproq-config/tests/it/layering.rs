@@ -34,7 +34,7 @@ fn defaults_start_a_worker() {
     assert_eq!(worker.shutdown_timeout, Duration::from_secs(25));
     assert_eq!(worker.cancel_grace, Duration::from_secs(5));
     assert_eq!(worker.max_payload_bytes, 16_777_216);
-    assert_eq!((worker.max_stdout_bytes, worker.max_stderr_bytes), (262_144, 262_144));
+    assert_eq!((worker.max_log_bytes, worker.logs_in_database), (262_144, true));
     assert_eq!(worker.process_role, "worker");
     assert_eq!(worker.aging, Aging::FromDatabase);
     assert_eq!(worker.logs_dir, None);
@@ -152,6 +152,35 @@ fn relative_paths_belong_to_the_directory() {
     let site = Site::new().flag("dsn", "app.sqlite3").flag("logs-dir", "logs");
     assert_eq!(site.host(), site.path("app.sqlite3").display().to_string());
     assert_eq!(site.load().worker().logs_dir, Some(site.path("logs")));
+}
+
+#[test]
+fn a_directory_asks_for_files_besides_the_database_unless_another_word_says_where_logs_go() {
+    let to = |site: Site| {
+        let resolved = site.load();
+        (resolved.worker().logs_in_database, resolved.worker().logs_dir.is_some())
+    };
+    assert_eq!(to(Site::new()), (true, false));
+    assert_eq!(to(Site::new().flag("logs-dir", "logs")), (true, true));
+    for (word, wanted) in [
+        ("database", (true, false)),
+        ("files", (false, true)),
+        ("both", (true, true)),
+        ("none", (false, false)),
+    ] {
+        assert_eq!(to(Site::new().flag("logs-dir", "logs").env("REPROQ_LOGS", word)), wanted, "{word}");
+    }
+    assert_eq!(to(Site::new().flag("logs", "none")), (false, false));
+}
+
+#[test]
+fn the_bounds_of_the_earlier_version_count_while_there_is_no_other() {
+    let file = |text: &str| Site::new().file("reproq.yaml", text).load().worker().max_log_bytes;
+    assert_eq!(file("worker: {max_stdout_bytes: 5, max_stderr_bytes: 9}"), 9);
+    assert_eq!(file("worker: {max_stdout_bytes: 500000}"), 500_000);
+    assert_eq!(file("worker: {max_stdout_bytes: 1000000000}"), 16 << 20);
+    assert_eq!(file("worker: {max_stdout_bytes: 5, max_log_bytes: 7}"), 7);
+    assert_eq!(Site::new().flag("max-log-bytes", "0").load().worker().max_log_bytes, 0);
 }
 
 #[test]

@@ -210,6 +210,17 @@ fn the_longest_poll_is_not_shorter_than_the_shortest() {
 }
 
 #[test]
+fn files_need_a_directory() {
+    for word in ["files", "both"] {
+        let (message, hint) = Site::new().flag("logs", word).refusal();
+        assert!(message.starts_with(&format!("combine worker.logs = {word} (from --logs)")), "{message}");
+        assert_eq!(hint, "set worker.logs_dir, or worker.logs to database");
+    }
+    let (message, _) = Site::new().flag("logs", "syslog").refusal();
+    assert!(message.ends_with("it must be database or files or both or none"), "{message}");
+}
+
+#[test]
 fn a_certificate_needs_its_key() {
     let (message, hint) = Site::new().env("METRICS_TLS_CERT", "a.pem").refusal();
     assert!(message.starts_with("combine metrics.tls_cert = a.pem (from METRICS_TLS_CERT)"), "{message}");

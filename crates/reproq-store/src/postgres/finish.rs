@@ -33,6 +33,7 @@ pub(super) async fn finish(
                 .bind(column.crashes)
                 .bind(column.metadata)
                 .bind(column.logs_uris)
+                .bind(column.records)
                 .bind(owner)
                 .fetch_one(connection)
                 .await?;
@@ -59,6 +60,7 @@ struct Columns<'a> {
     crashes: Vec<bool>,
     metadata: Vec<Option<Cow<'a, str>>>,
     logs_uris: Vec<Option<&'a str>>,
+    records: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
@@ -82,7 +84,14 @@ impl<'a> Columns<'a> {
             columns.crashes.push(transition.crashed);
             columns.metadata.push(transition.metadata.as_ref().map(|json| acceptable::json(json.get())));
             columns.logs_uris.push(ending.logs_uri.as_deref());
+            columns.records.push(transition.record.as_deref().map(continued));
         }
         columns
     }
+}
+
+/// The members of a JSON object as they go on after others: `{"a":1}` is `,"a":1}`.
+fn continued(object: &str) -> String {
+    let rest = acceptable::json(object.trim_start().trim_start_matches('{'));
+    if rest.trim_start().starts_with('}') { rest.into_owned() } else { format!(",{rest}") }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reproq_model::RunId;
 
-use super::{PostgresStore, explain, limits, operate, prune};
+use super::{PostgresStore, explain, limits, logs, operate, prune};
 use crate::{
-    Control, Explanation, FailedRun, KeyWord, Moment, Operator, PruneStep, PruneWhat, RateRow, Replayed,
-    Rescheduled, RetryAnswer, RunFacts, Scope, StoreError,
+    Control, Explanation, FailedRun, KeyWord, LogPlace, LogStep, Moment, Operator, PruneLogsStep, PruneStep,
+    PruneWhat, RateRow, Replayed, Rescheduled, RetryAnswer, RunFacts, RunLogs, Scope, StoreError,
 };
 
 #[async_trait(?Send)]
@@ -81,6 +81,25 @@ impl Operator for PostgresStore {
 
     async fn run(&self, id: RunId) -> Result<Option<RunFacts>, StoreError> {
         explain::run(self, id).await
+    }
+
+    async fn logs(
+        &self,
+        id: RunId,
+        attempt: Option<i32>,
+        after: LogPlace,
+    ) -> Result<Option<RunLogs>, StoreError> {
+        logs::read(self, id, attempt, after).await
+    }
+
+    async fn prune_logs_step(
+        &self,
+        older_than: Duration,
+        after: LogStep,
+        limit: u64,
+        dry_run: bool,
+    ) -> Result<PruneLogsStep, StoreError> {
+        prune::logs_step(self, older_than, after, limit, dry_run).await
     }
 
     async fn prune_step(&self, what: &PruneWhat, after: RunId, limit: u64) -> Result<PruneStep, StoreError> {

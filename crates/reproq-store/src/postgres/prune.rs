@@ -6,7 +6,8 @@ use reproq_model::RunId;
 use sqlx::{Row as _, query};
 
 use super::PostgresStore;
-use crate::{PruneStep, PruneWhat, StoreError, acceptable};
+use crate::operator_rows::last_log;
+use crate::{LogStep, PruneLogsStep, PruneStep, PruneWhat, StoreError, acceptable};
 
 /// Rows of one step: milliseconds.
 const STEP: i64 = 5000;
@@ -70,6 +71,33 @@ pub(super) async fn workers(
                 .fetch_one(connection)
                 .await?;
             Ok(u64::try_from(row.try_get::<i64, _>("workers")?).unwrap_or_default())
+        })
+        .await
+}
+
+pub(super) async fn logs_step(
+    store: &PostgresStore,
+    older_than: Duration,
+    after: LogStep,
+    limit: u64,
+    dry_run: bool,
+) -> Result<PruneLogsStep, StoreError> {
+    store
+        .duties
+        .run("prune_logs", async |connection| {
+            let row = query(include_str!("sql/prune_logs.sql"))
+                .bind(after.id.0)
+                .bind(after.epoch.0)
+                .bind(STEP)
+                .bind(acceptable::wait(older_than).as_secs_f64())
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .bind(dry_run)
+                .fetch_one(connection)
+                .await?;
+            Ok(PruneLogsStep {
+                last: last_log!(row),
+                pruned: u64::try_from(row.try_get::<i64, _>("pruned")?).unwrap_or_default(),
+            })
         })
         .await
 }

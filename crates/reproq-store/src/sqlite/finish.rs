@@ -39,5 +39,6 @@ fn row(ending: &Ending) -> Value {
         i32::from(transition.crashed),
         transition.metadata.as_ref().map(|text| acceptable::json(text.get())),
         ending.logs_uri,
+        transition.record.as_deref().map(acceptable::json),
     ])
 }

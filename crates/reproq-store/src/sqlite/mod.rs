@@ -13,6 +13,7 @@ mod lease;
 mod limits;
 mod link;
 mod listen;
+mod logs;
 mod operate;
 mod operator;
 mod prune;
@@ -24,15 +25,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reproq_model::{Epoch, RunId};
+use reproq_model::{Epoch, Incarnation, RunId};
 use tokio::sync::Mutex;
 
 use self::link::Link;
 use self::listen::FileWatch;
 use crate::keyed::KeyedLanes;
 use crate::{
-    Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun, QueueDepth,
-    Registration, Store, StoreError, Wake, WorkerSeen,
+    AttemptLog, Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun,
+    ProgressUpdate, QueueDepth, Registration, Store, StoreError, Wake, WorkerSeen,
 };
 
 /// The queue in a SQLite file.
@@ -91,6 +92,14 @@ impl Store for SqliteStore {
 
     async fn finish(&self, fence: Fence, endings: &[Ending]) -> Result<Finished, StoreError> {
         finish::finish(self, fence, endings).await
+    }
+
+    async fn keep_logs(&self, logs: &[AttemptLog]) -> Result<u64, StoreError> {
+        logs::keep(self, logs).await
+    }
+
+    async fn show_progress(&self, owner: Incarnation, said: &[ProgressUpdate]) -> Result<u64, StoreError> {
+        logs::show_progress(self, owner, said).await
     }
 
     async fn heartbeat(&self, worker: &Registration, lease: Duration) -> Result<Vec<OwnedRun>, StoreError> {

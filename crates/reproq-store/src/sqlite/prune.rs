@@ -6,7 +6,8 @@ use reproq_model::RunId;
 use sqlx::{Row as _, query};
 
 use super::SqliteStore;
-use crate::{PruneStep, PruneWhat, StoreError, acceptable};
+use crate::operator_rows::last_log;
+use crate::{LogStep, PruneLogsStep, PruneStep, PruneWhat, StoreError, acceptable};
 
 /// Rows of one step: milliseconds.
 const STEP: i64 = 5000;
@@ -93,6 +94,40 @@ pub(super) async fn workers(
                 .execute(connection)
                 .await?;
             Ok(gone.rows_affected())
+        })
+        .await
+}
+
+pub(super) async fn logs_step(
+    store: &SqliteStore,
+    older_than: Duration,
+    after: LogStep,
+    limit: u64,
+    dry_run: bool,
+) -> Result<PruneLogsStep, StoreError> {
+    store
+        .link
+        .run("prune_logs", async |connection| {
+            let row = query(include_str!("sql/prune_logs_slice.sql"))
+                .bind(after.id.0)
+                .bind(after.epoch.0)
+                .bind(STEP)
+                .bind(ago(older_than))
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_one(&mut *connection)
+                .await?;
+            let places: String = row.try_get("places")?;
+            let found = serde_json::from_str::<Vec<i64>>(&places).map_or(0, |places| places.len() as u64);
+            let pruned = if dry_run || found == 0 {
+                found
+            } else {
+                query(include_str!("sql/prune_logs.sql"))
+                    .bind(places)
+                    .execute(connection)
+                    .await?
+                    .rows_affected()
+            };
+            Ok(PruneLogsStep { last: last_log!(row), pruned })
         })
         .await
 }

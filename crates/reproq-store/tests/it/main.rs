@@ -11,6 +11,7 @@ mod due;
 mod explain;
 mod finish;
 mod graph;
+mod history;
 mod keyed;
 mod lease;
 mod mutants;

@@ -16,13 +16,14 @@ const POSTGRES_ONLY: [&str; 3] = [
     // With SQLite an enqueue wakes the worker by writing to the file.
     "wants_wake.sql",
 ];
-const SQLITE_ONLY: [&str; 7] = [
+const SQLITE_ONLY: [&str; 8] = [
     // Reads before a write, so that an idle worker never takes the write lock.
     "claim_visit.sql",
     "divert_visit.sql",
     "glance.sql",
     // A write and its answer, which are one statement in PostgreSQL.
     "owned.sql",
+    "prune_logs_slice.sql",
     "prune_slice.sql",
     "seen.sql",
     "silent_workers.sql",
@@ -99,7 +100,7 @@ async fn backlog(db: &Database) {
 
 /// The statements that a worker runs all the time, with values that make each of them do its work, and how many rows of
 /// `task_runs` a single step of their plan may touch: a batch, or a look at what is before it.
-const HOT: [(&str, &str, f64); 11] = [
+const HOT: [(&str, &str, f64); 13] = [
     ("queue_names.sql", "", 8.0),
     ("claim.sql", "('{default,mail,none}', 50, 'w', '00000000-0000-4000-8000-000000000001', 15.0)", 150.0),
     ("claim_keyed_visit.sql", "('{default,mail,none}', '{\"\",\"\",\"\"}', 60, 8, 16, 50)", 160.0),
@@ -111,7 +112,13 @@ const HOT: [(&str, &str, f64); 11] = [
     (
         "finish.sql",
         "('{1,2,3}', '{1,1,1}', '{FAILED,FAILED,FAILED}', '{null,null,null}', '{null,null,null}', '{null,null,null}', '{0,0,0}', \
-          '{f,f,f}', '{f,f,f}', '{null,null,null}', '{null,null,null}', '00000000-0000-4000-8000-000000000001')",
+          '{f,f,f}', '{f,f,f}', '{null,null,null}', '{null,null,null}', '{null,null,null}', '00000000-0000-4000-8000-000000000001')",
+        3.0,
+    ),
+    ("keep_logs.sql", "('{1,2,3}', '{1,1,1}', '{1,1,1}', '{[],[],[]}', '{1,1,1}', '{0,0,0}')", 3.0),
+    (
+        "show_progress.sql",
+        "('{1,2,3}', '{1,1,1}', '{null,null,null}', '00000000-0000-4000-8000-000000000001')",
         3.0,
     ),
     ("cancellations.sql", "('00000000-0000-4000-8000-000000000001')", 1.0),
@@ -226,6 +233,8 @@ async fn in_sqlite_a_claim_follows_its_index() {
         ("divert_visit.sql", "reproq_task_runs_ready"),
         ("divert.sql", "PRIMARY KEY"),
         ("finish.sql", "PRIMARY KEY"),
+        ("show_progress.sql", "PRIMARY KEY"),
+        ("keep_logs.sql", "PRIMARY KEY"),
         ("promote_due.sql", "reproq_task_runs_due"),
     ] {
         let sql = std::fs::read_to_string(folder("sqlite").join(file)).unwrap();

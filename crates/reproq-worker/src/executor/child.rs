@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, timeout};
 
-use super::output::Output;
+use super::output::Captured;
 use super::wear::Service;
 use super::zygote::Process;
 use super::{Answer, frames, unix};
@@ -25,8 +25,7 @@ const OBITUARY: Duration = Duration::from_secs(2);
 pub(super) struct Child {
     pub(super) pid: i32,
     pub(super) stream: UnixStream,
-    pub(super) stdout: Output,
-    pub(super) stderr: Output,
+    pub(super) output: Captured,
     pub(super) end: End,
     pub(super) received: frames::FrameBuffer,
     pub(super) outgoing: Outgoing,
@@ -211,7 +210,7 @@ impl Child {
         self.kill_group();
         // Whatever it has printed last is still on its way.
         tokio::task::yield_now().await;
-        Answer::Died { how, stderr_tail: self.stderr.tail() }
+        Answer::Died { how, stderr_tail: self.output.tail() }
     }
 
     /// Interrupts the task of the run that is waited for; false when it has not begun, or is not the last one that was sent.

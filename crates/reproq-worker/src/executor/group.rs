@@ -8,8 +8,9 @@ use reproq_store::ClaimedRun;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Duration, timeout};
 
+use super::output::Captured;
 use super::shape::Shape;
-use super::shared::{Key, Shared};
+use super::shared::{Key, Said, Shared};
 use super::{Answer, ExecutorError, Executors};
 
 /// How long a killed child may take to be gone.
@@ -27,7 +28,9 @@ pub(super) struct Group {
 pub(super) struct Share {
     child: Rc<Shared>,
     key: Key,
-    words: mpsc::UnboundedReceiver<Answer>,
+    words: mpsc::UnboundedReceiver<Said>,
+    /// What the run has printed; it comes with the answer.
+    output: Option<Captured>,
 }
 
 impl Group {
@@ -45,7 +48,11 @@ impl Group {
         if let Some(child) = self.with_a_place(executors) {
             return Ok(Share::new(child, key));
         }
-        let child = Shared::of(executors.fork(self.shape).await?, self.shape.places());
+        let child = Shared::of(
+            executors.fork(self.shape).await?,
+            self.shape.places(),
+            executors.settings.max_log_bytes,
+        );
         self.children.borrow_mut().push(Rc::clone(&child));
         Ok(Share::new(child, key))
     }
@@ -65,7 +72,7 @@ fn key(run: &ClaimedRun) -> Key {
 impl Share {
     fn new(child: Rc<Shared>, key: Key) -> Self {
         let words = child.enter(key);
-        Self { child, key, words }
+        Self { child, key, words, output: None }
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -77,8 +84,17 @@ impl Share {
     }
 
     pub(super) async fn answer(&mut self) -> Answer {
-        let gone = || Answer::NotBegun { why: "its child is gone".to_owned() };
-        self.words.recv().await.unwrap_or_else(gone)
+        loop {
+            match self.words.recv().await {
+                Some(Said::Printed(output)) => self.output = Some(output),
+                Some(Said::Answer(answer)) => return answer,
+                None => return Answer::NotBegun { why: "its child is gone".to_owned() },
+            }
+        }
+    }
+
+    pub(super) fn output(&self) -> Option<&Captured> {
+        self.output.as_ref()
     }
 
     pub(super) fn has_begun(&self) -> bool {

@@ -22,15 +22,17 @@ use std::rc::Rc;
 
 use reproq_model::Isolation;
 use reproq_model::wire::{Envelope, Note};
-use reproq_store::ClaimedRun;
+use reproq_store::{AttemptLog, ClaimedRun, ProgressUpdate};
 use thiserror::Error;
 
 use self::child::Child;
 use self::group::Group;
+pub(crate) use self::output::{Captured, Printed, View};
 pub(crate) use self::seat::Seat;
 use self::shape::Shape;
 use self::zygote::Zygote;
 use crate::lanes::Place;
+use crate::live::{self, Live};
 use crate::settings::ExecutorSettings;
 
 /// Why no executor could be had.
@@ -121,6 +123,18 @@ pub(crate) struct Executors {
     zygote: Option<Zygote>,
     loops: Rc<Group>,
     threads: Option<Rc<Group>>,
+    live: Rc<Live>,
+}
+
+/// What is left of an attempt besides its answer.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// The file with what it has printed.
+    pub(crate) logs_uri: Option<String>,
+    /// What it has printed, for the database.
+    pub(crate) log: Option<AttemptLog>,
+    /// What it has said last about how far it is, and nobody has stored.
+    pub(crate) progress: Option<ProgressUpdate>,
 }
 
 impl Executors {
@@ -132,7 +146,7 @@ impl Executors {
             if settings.isolation.forks() { Some(Zygote::start(Rc::clone(&settings)).await?) } else { None };
         let loops = Rc::new(Group::new(Shape::Async(settings.async_concurrency)));
         let threads = (settings.threads > 1).then(|| Rc::new(Group::new(Shape::Threads(settings.threads))));
-        Ok(Rc::new(Self { settings, zygote, loops, threads }))
+        Ok(Rc::new(Self { settings, zygote, loops, threads, live: Rc::default() }))
     }
 
     /// Ends everything that is left; returns when it is gone.
@@ -153,6 +167,21 @@ impl Executors {
     /// Whether the task is a coroutine function.
     pub(crate) fn is_async(&self, task_path: &str) -> bool {
         self.zygote.as_ref().is_some_and(|zygote| zygote.is_async(task_path))
+    }
+
+    /// What running attempts print and say.
+    pub(crate) fn live(&self) -> Rc<Live> {
+        Rc::clone(&self.live)
+    }
+
+    /// Keeps what an attempt has printed where the settings say, and forgets it: another attempt begins.
+    fn keep(&self, run: &ClaimedRun, output: &Captured) -> Left {
+        let folder = self.settings.logs_dir.as_deref();
+        let logs_uri = folder.and_then(|folder| logs::write(folder, run, output));
+        let printed = if self.settings.logs_in_database { output.printed() } else { None };
+        let log = printed.map(|printed| live::log(run.id, run.epoch, run.attempts, printed));
+        output.clear();
+        Left { logs_uri, log, progress: None }
     }
 
     /// A place for one slot.

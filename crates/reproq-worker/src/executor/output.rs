@@ -1,4 +1,7 @@
 //! What a process prints: always read, so that it never blocks, and only the end of it kept.
+//!
+//! What is kept is text: bytes that are no UTF-8, and NUL, become U+FFFD as they are read. So positions in it are positions in
+//! what is stored, and whoever follows it knows what is new.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -6,97 +9,151 @@ use std::io::{ErrorKind, Write as _};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use reproq_store::Stream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::unix::pipe::Receiver;
 use tokio::task::JoinHandle;
 
-/// The end of one stream of a process.
-pub(super) struct Output {
+/// What a change of stream counts for, besides the text: output that changes with each letter must not take many times its room.
+const CHANGE: usize = 16;
+
+/// The end of what a process prints to both its streams, in the order in which it was read.
+pub(crate) struct Captured {
     kept: Rc<RefCell<Kept>>,
-    pipe: Option<Rc<Receiver>>,
-    reader: Option<JoinHandle<()>>,
+    pipes: Vec<(Stream, Rc<Receiver>)>,
+    readers: Vec<JoinHandle<()>>,
 }
 
-struct Kept {
-    bytes: VecDeque<u8>,
-    limit: usize,
-    dropped: u64,
-    echo: bool,
+/// Another look at the same.
+#[derive(Clone)]
+pub(crate) struct View(Rc<RefCell<Kept>>);
+
+/// What has been printed, as it is stored.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Printed {
+    /// `[["o", "text"], ["e", "text"], ...]`
+    pub(crate) chunks: String,
+    /// Bytes of text in it.
+    pub(crate) bytes: u64,
+    /// Bytes that came before them.
+    pub(crate) dropped: u64,
 }
 
-impl Output {
-    /// Starts reading. With `echo`, what is read also goes to the worker's standard error.
-    pub(super) fn of(pipe: OwnedFd, limit: usize, echo: bool) -> std::io::Result<Self> {
+/// What has been printed, stream by stream, each with a word about what is missing.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Sections {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Captured {
+    /// Nothing yet; at most `limit` bytes are kept. With `echo`, what is read also goes to the worker's standard error.
+    pub(crate) fn new(limit: usize, echo: bool) -> Self {
+        let kept = Kept { limit, echo, ..Kept::default() };
+        Self { kept: Rc::new(RefCell::new(kept)), pipes: Vec::new(), readers: Vec::new() }
+    }
+
+    /// What a process has printed that says so itself.
+    pub(crate) fn of_text(stdout: &str, stderr: &str, limit: usize) -> Self {
+        let captured = Self::new(limit, true);
+        captured.kept.borrow_mut().add(Stream::Stdout, stdout.as_bytes());
+        captured.kept.borrow_mut().add(Stream::Stderr, stderr.as_bytes());
+        captured
+    }
+
+    /// Starts to read a stream.
+    pub(crate) fn read(&mut self, stream: Stream, pipe: OwnedFd) -> std::io::Result<()> {
         let pipe = Rc::new(Receiver::from_owned_fd(pipe)?);
-        let kept = Rc::new(RefCell::new(Kept { bytes: VecDeque::new(), limit, dropped: 0, echo }));
-        let (source, sink) = (Rc::clone(&pipe), Rc::clone(&kept));
-        let reader = tokio::task::spawn_local(async move {
+        let (source, sink) = (Rc::clone(&pipe), Rc::clone(&self.kept));
+        self.readers.push(tokio::task::spawn_local(async move {
             while source.readable().await.is_ok() {
-                if !read_ready(&source, &sink) {
+                if !read_ready(stream, &sink, |buffer| source.try_read(buffer)) {
                     return;
                 }
             }
-        });
-        Ok(Self { kept, pipe: Some(pipe), reader: Some(reader) })
+        }));
+        self.pipes.push((stream, pipe));
+        Ok(())
     }
 
-    /// A stream that does not exist.
-    pub(super) fn nothing() -> Self {
-        let kept = Rc::new(RefCell::new(Kept { bytes: VecDeque::new(), limit: 0, dropped: 0, echo: false }));
-        Self { kept, pipe: None, reader: None }
+    /// For whoever looks while the process prints.
+    pub(crate) fn view(&self) -> View {
+        View(Rc::clone(&self.kept))
     }
 
-    /// What has been printed so far, the end of it at least. A process flushes before it answers, so what belongs to
-    /// an answered attempt is in the pipe by then.
-    pub(super) fn text(&self) -> String {
-        if let Some(pipe) = &self.pipe {
-            read_ready(pipe, &self.kept);
-        }
-        let kept = self.kept.borrow();
-        let (front, back) = kept.bytes.as_slices();
-        let text = String::from_utf8_lossy(&[front, back].concat()).into_owned();
-        if kept.dropped > 0 {
-            format!("[{} bytes before this are not kept]\n{text}", kept.dropped)
-        } else {
-            text
+    /// Takes what is in the pipes. A process flushes before it answers, so what belongs to an answered attempt is there by then. Asks
+    /// the system itself: the event loop may not have heard of it yet.
+    fn catch_up(&self) {
+        for (stream, pipe) in &self.pipes {
+            read_ready(*stream, &self.kept, |buffer| Ok(rustix::io::read(pipe, buffer)?));
         }
     }
 
-    /// The last lines, for an error message.
-    pub(super) fn tail(&self) -> String {
+    /// Everything up to now, as it is stored; none when nothing was printed.
+    pub(crate) fn printed(&self) -> Option<Printed> {
+        self.catch_up();
+        self.kept.borrow_mut().end_partial();
+        self.view().printed()
+    }
+
+    /// Everything up to now, stream by stream.
+    pub(crate) fn sections(&self) -> Sections {
+        self.catch_up();
+        let mut kept = self.kept.borrow_mut();
+        kept.end_partial();
+        Sections { stdout: kept.section(Stream::Stdout), stderr: kept.section(Stream::Stderr) }
+    }
+
+    /// The last lines of stderr, for an error message.
+    pub(crate) fn tail(&self) -> String {
         const TAIL: usize = 2048;
-        let text = self.text();
+        let text = self.sections().stderr;
         let start = text.floor_char_boundary(text.len().saturating_sub(TAIL));
         text[start..].trim().to_owned()
     }
 
     /// Forgets what has been printed: another attempt begins.
-    pub(super) fn clear(&self) {
-        if let Some(pipe) = &self.pipe {
-            read_ready(pipe, &self.kept);
-        }
-        let mut kept = self.kept.borrow_mut();
-        kept.bytes.clear();
-        kept.dropped = 0;
+    pub(crate) fn clear(&self) {
+        self.catch_up();
+        self.kept.borrow_mut().clear();
     }
 }
 
-impl Drop for Output {
+impl Drop for Captured {
     fn drop(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.abort();
-        }
+        self.readers.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl View {
+    /// How many bytes have been printed, kept or not: whoever has seen so many has seen all.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.borrow().total()
+    }
+
+    /// What has been read so far; none when that is nothing.
+    pub(crate) fn printed(&self) -> Option<Printed> {
+        let mut kept = self.0.borrow_mut();
+        (kept.total() > 0).then(|| Printed {
+            bytes: kept.text.len() as u64,
+            dropped: kept.dropped.iter().sum(),
+            chunks: kept.chunks(),
+        })
     }
 }
 
 /// Takes what the pipe holds now. Returns whether there may be more later.
-fn read_ready(pipe: &Receiver, kept: &RefCell<Kept>) -> bool {
+fn read_ready(
+    stream: Stream,
+    kept: &RefCell<Kept>,
+    read: impl Fn(&mut [u8]) -> std::io::Result<usize>,
+) -> bool {
     let mut buffer = [0; 16 * 1024];
     // A process that prints without end must not keep the worker's one thread.
     for _ in 0..16 {
-        match pipe.try_read(&mut buffer) {
+        match read(&mut buffer) {
             Ok(0) => return false,
-            Ok(count) => kept.borrow_mut().add(&buffer[..count]),
+            Ok(count) => kept.borrow_mut().add(stream, &buffer[..count]),
             Err(error) => return error.kind() == ErrorKind::WouldBlock,
         }
     }
@@ -120,28 +177,147 @@ fn echo(bytes: &[u8]) {
     }
 }
 
+/// Text of both streams, one piece after the other, and where each piece ends.
+#[derive(Default)]
+struct Kept {
+    text: VecDeque<u8>,
+    /// Neighbours are of different streams.
+    pieces: VecDeque<(Stream, usize)>,
+    limit: usize,
+    /// Of stdout and of stderr.
+    dropped: [u64; 2],
+    /// The beginning of a character whose end has not been read, of stdout and of stderr.
+    partial: [Vec<u8>; 2],
+    echo: bool,
+}
+
+const fn place(stream: Stream) -> usize {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
+    }
+}
+
 impl Kept {
-    fn add(&mut self, bytes: &[u8]) {
+    fn add(&mut self, stream: Stream, bytes: &[u8]) {
         if self.echo {
             echo(bytes);
         }
-        self.bytes.extend(bytes);
-        let surplus = self.bytes.len().saturating_sub(self.limit);
-        self.bytes.drain(..surplus);
-        self.dropped += surplus as u64;
+        let mut begun = std::mem::take(&mut self.partial[place(stream)]);
+        if begun.is_empty() {
+            self.decode(stream, bytes);
+        } else {
+            begun.extend_from_slice(bytes);
+            self.decode(stream, &begun);
+        }
+        self.trim();
+    }
+
+    fn decode(&mut self, stream: Stream, bytes: &[u8]) {
+        let mut rest = bytes;
+        loop {
+            let Err(error) = std::str::from_utf8(rest) else { return self.push(stream, rest) };
+            let (good, bad) = rest.split_at(error.valid_up_to());
+            self.push(stream, good);
+            let Some(length) = error.error_len() else {
+                self.partial[place(stream)] = bad.to_vec();
+                return;
+            };
+            self.append(stream, "\u{FFFD}".as_bytes());
+            rest = &bad[length..];
+        }
+    }
+
+    /// Adds text.
+    fn push(&mut self, stream: Stream, text: &[u8]) {
+        for (number, part) in text.split(|byte| *byte == 0).enumerate() {
+            if number > 0 {
+                self.append(stream, "\u{FFFD}".as_bytes());
+            }
+            self.append(stream, part);
+        }
+    }
+
+    fn append(&mut self, stream: Stream, text: &[u8]) {
+        match self.pieces.back_mut() {
+            _ if text.is_empty() => return,
+            Some((last, length)) if *last == stream => *length += text.len(),
+            _ => self.pieces.push_back((stream, text.len())),
+        }
+        self.text.extend(text);
+    }
+
+    /// Drops the beginning until the rest fits.
+    fn trim(&mut self) {
+        while let Some((stream, length)) = self.pieces.front().copied() {
+            // Changes of stream take their room, too.
+            let taken = self.text.len() + CHANGE * (self.pieces.len() - 1);
+            let Some(surplus) = taken.checked_sub(self.limit).filter(|surplus| *surplus > 0) else { return };
+            let mut cut = surplus.min(length);
+            // The middle of a character is no place to begin.
+            while cut < length && self.text.get(cut).is_some_and(|byte| byte & 0xC0 == 0x80) {
+                cut += 1;
+            }
+            self.text.drain(..cut);
+            self.dropped[place(stream)] += cut as u64;
+            if cut == length {
+                self.pieces.pop_front();
+            } else if let Some(front) = self.pieces.front_mut() {
+                front.1 -= cut;
+            }
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.text.len() as u64 + self.dropped.iter().sum::<u64>()
+    }
+
+    /// The end of a character does not come any more.
+    fn end_partial(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if !std::mem::take(&mut self.partial[place(stream)]).is_empty() {
+                self.append(stream, "\u{FFFD}".as_bytes());
+            }
+        }
+        self.trim();
+    }
+
+    /// The pieces as text.
+    fn texts(&mut self) -> Vec<(Stream, &str)> {
+        let mut rest: &[u8] = self.text.make_contiguous();
+        self.pieces
+            .iter()
+            .map(|(stream, length)| {
+                let (piece, behind) = rest.split_at(*length);
+                rest = behind;
+                // Pieces begin and end with a character.
+                (*stream, std::str::from_utf8(piece).unwrap_or_default())
+            })
+            .collect()
+    }
+
+    fn chunks(&mut self) -> String {
+        let letter = |stream| if stream == Stream::Stdout { "o" } else { "e" };
+        let chunks: Vec<(&str, &str)> =
+            self.texts().into_iter().map(|(stream, text)| (letter(stream), text)).collect();
+        serde_json::to_string(&chunks).unwrap_or_else(|_| "[]".to_owned())
+    }
+
+    fn section(&mut self, wanted: Stream) -> String {
+        let dropped = self.dropped[place(wanted)];
+        let parts = self.texts().into_iter().filter(|(stream, _)| *stream == wanted).map(|(_, text)| text);
+        let text: String = parts.collect();
+        if dropped > 0 { format!("[{dropped} bytes before this are not kept]\n{text}") } else { text }
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.pieces.clear();
+        self.dropped = [0; 2];
+        self.partial = Default::default();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_is_kept_and_the_rest_is_counted() {
-        let mut kept = Kept { bytes: VecDeque::new(), limit: 4, dropped: 0, echo: false };
-        kept.add(b"abc");
-        kept.add(b"defg");
-        assert_eq!(kept.bytes.iter().copied().collect::<Vec<u8>>(), b"defg");
-        assert_eq!(kept.dropped, 3);
-    }
-}
+#[path = "output_tests.rs"]
+mod tests;

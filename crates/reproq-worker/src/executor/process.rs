@@ -8,13 +8,13 @@ use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 
 use reproq_model::wire::Envelope;
-use reproq_store::ClaimedRun;
+use reproq_store::{ClaimedRun, Stream};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::{Duration, Instant, sleep, timeout};
 
-use super::output::Output;
+use super::output::Captured;
 use super::{Answer, unix};
 use crate::settings::ExecutorSettings;
 
@@ -34,7 +34,7 @@ pub(super) struct OneShot {
     stdout: Option<ChildStdout>,
     /// What it has said so far.
     said: Vec<u8>,
-    stderr: Option<Output>,
+    output: Captured,
     child: Option<tokio::process::Child>,
     payload_file: Option<PayloadFile>,
 }
@@ -52,13 +52,13 @@ impl Drop for PayloadFile {
 impl OneShot {
     pub(super) fn new(run: &ClaimedRun, settings: Rc<ExecutorSettings>) -> Self {
         Self {
+            output: Captured::new(settings.max_log_bytes, true),
             settings,
             result_id: run.id.to_string(),
             attempt: run.attempts,
             spec: run.spec.clone(),
             stdout: None,
             said: Vec::new(),
-            stderr: None,
             child: None,
             payload_file: None,
         }
@@ -83,7 +83,7 @@ impl OneShot {
         drop(command);
         let child = self.child.insert(spawned?);
         self.stdout = child.stdout.take();
-        self.stderr = Some(Output::of(err_read, self.settings.max_stderr_bytes, true)?);
+        self.output.read(Stream::Stderr, err_read)?;
         if let Some(mut stdin) = child.stdin.take() {
             let spec = std::mem::take(&mut self.spec);
             tokio::task::spawn_local(async move {
@@ -107,7 +107,7 @@ impl OneShot {
             None if self.said.is_empty() => how,
             None => format!("{how}; what it wrote to stdout is no envelope: {error}"),
         };
-        Answer::Died { how, stderr_tail: self.stderr.as_ref().map(Output::tail).unwrap_or_default() }
+        Answer::Died { how, stderr_tail: self.output.tail() }
     }
 
     /// Reads what it says to the end. Whoever stops waiting loses nothing of it.
@@ -144,8 +144,8 @@ impl OneShot {
         Ok(command)
     }
 
-    pub(super) fn stderr(&self) -> Option<&Output> {
-        self.stderr.as_ref()
+    pub(super) fn output(&self) -> &Captured {
+        &self.output
     }
 
     pub(super) fn pid(&self) -> Option<i32> {

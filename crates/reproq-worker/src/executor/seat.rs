@@ -3,14 +3,16 @@
 use std::rc::Rc;
 
 use reproq_model::Isolation;
+use reproq_model::wire::{Note, NoteKind};
 use reproq_store::ClaimedRun;
 use tokio::task::JoinHandle;
 
 use super::child::Child;
 use super::group::{Group, Share};
+use super::output::Captured;
 use super::process::OneShot;
 use super::shape::Shape;
-use super::{Answer, ExecutorError, Executors, logs, output};
+use super::{Answer, ExecutorError, Executors, Left};
 
 enum Occupant {
     None,
@@ -134,6 +136,7 @@ impl Seat {
             self.occupant =
                 Occupant::OneShot(Box::new(OneShot::new(run, Rc::clone(&self.executors.settings))));
         }
+        self.show_output(run);
         match &mut self.occupant {
             Occupant::Child(child) | Occupant::Fork(child) => child.answer(run).await,
             Occupant::OneShot(process) => process.answer().await,
@@ -186,17 +189,35 @@ impl Seat {
         }
     }
 
-    /// Writes down what the attempt has printed, where it is to be kept. Returns the place.
-    pub(crate) fn keep_output(&mut self, run: &ClaimedRun) -> Option<String> {
-        let folder = self.executors.settings.logs_dir.as_deref();
+    /// Takes in how far the run says that it is.
+    pub(crate) fn say(&self, run: &ClaimedRun, note: Note) {
+        if let Some(progress) = note.progress.filter(|_| note.kind == NoteKind::Progress) {
+            self.executors.live.say(run, progress.get().to_owned());
+        }
+    }
+
+    /// What the process prints.
+    fn output(&self) -> Option<&Captured> {
         match &self.occupant {
-            Occupant::Child(child) | Occupant::Fork(child) => {
-                logs::keep(folder, run, &child.stdout, &child.stderr)
-            }
-            Occupant::OneShot(process) => {
-                logs::keep(folder, run, &output::Output::nothing(), process.stderr()?)
-            }
-            Occupant::Share(_) | Occupant::None => None,
+            Occupant::Child(child) | Occupant::Fork(child) => Some(&child.output),
+            Occupant::OneShot(process) => Some(process.output()),
+            Occupant::Share(share) => share.output(),
+            Occupant::None => None,
+        }
+    }
+
+    /// Lets others look at what the attempt prints while it runs.
+    fn show_output(&self, run: &ClaimedRun) {
+        let output = self.output().filter(|_| self.executors.settings.logs_in_database);
+        self.executors.live.begin(run, output);
+    }
+
+    /// Takes what the attempt has printed and said, and writes it to a file where that is wanted.
+    pub(crate) fn keep_output(&mut self, run: &ClaimedRun) -> Left {
+        let progress = self.executors.live.end(run);
+        match self.output() {
+            Some(output) => Left { progress, ..self.executors.keep(run, output) },
+            None => Left { progress, ..Left::default() },
         }
     }
 

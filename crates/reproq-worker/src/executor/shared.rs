@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::sync::{Notify, mpsc};
 
 use super::child::{self, Child, Word};
+use super::output::Captured;
 use super::wear::Service;
 use super::{Answer, frames, unix};
 use crate::settings::Wear;
@@ -23,6 +24,8 @@ pub(super) type Key = (RunId, Epoch);
 pub(super) struct Shared {
     pub(super) pid: i32,
     places: u32,
+    /// Bytes kept of what a run has printed.
+    log_limit: usize,
     inside: RefCell<HashMap<Key, Place>>,
     outgoing: RefCell<Outgoing>,
     /// Told when there is something to send, or when the last has left.
@@ -37,8 +40,15 @@ pub(super) struct Shared {
     killed: Cell<bool>,
 }
 
+/// What is said to a run inside.
+pub(super) enum Said {
+    /// What it has printed; before its answer.
+    Printed(Captured),
+    Answer(Answer),
+}
+
 struct Place {
-    words: mpsc::UnboundedSender<Answer>,
+    words: mpsc::UnboundedSender<Said>,
     /// How much has to be sent for the child to have all of the run; none: nothing of it.
     frame_end: Option<u64>,
 }
@@ -53,10 +63,11 @@ struct Outgoing {
 }
 
 impl Shared {
-    pub(super) fn of(child: Child, places: u32) -> Rc<Self> {
+    pub(super) fn of(child: Child, places: u32, log_limit: usize) -> Rc<Self> {
         let shared = Rc::new(Self {
             pid: child.pid,
             places,
+            log_limit,
             inside: RefCell::default(),
             outgoing: RefCell::default(),
             stirred: Notify::new(),
@@ -89,7 +100,7 @@ impl Shared {
         self.inside.borrow().len() < self.places as usize
     }
 
-    pub(super) fn enter(&self, key: Key) -> mpsc::UnboundedReceiver<Answer> {
+    pub(super) fn enter(&self, key: Key) -> mpsc::UnboundedReceiver<Said> {
         let (words, receiver) = mpsc::unbounded_channel();
         self.inside.borrow_mut().insert(key, Place { words, frame_end: None });
         receiver
@@ -113,7 +124,7 @@ impl Shared {
             Err(error) => {
                 let message = format!("the run holds text that is no JSON: {error}");
                 // Whoever entered listens.
-                let _ = place.words.send(Answer::Unfit { message });
+                let _ = place.words.send(Said::Answer(Answer::Unfit { message }));
             }
         }
     }
@@ -183,8 +194,11 @@ impl Shared {
             self.close();
         }
         if let Some(place) = self.inside.borrow().get(&key) {
+            let text = |printed: Option<String>| printed.unwrap_or_default();
+            let printed = Captured::of_text(&text(frame.stdout), &text(frame.stderr), self.log_limit);
             // Whoever entered listens.
-            let _ = place.words.send(Answer::Envelope(Box::new(frame.envelope)));
+            let _ = place.words.send(Said::Printed(printed));
+            let _ = place.words.send(Said::Answer(Answer::Envelope(Box::new(frame.envelope))));
         }
     }
 
@@ -199,7 +213,7 @@ impl Shared {
             self.keeper.set(Some(key));
         }
         if let Some(place) = self.inside.borrow().get(&key) {
-            let _ = place.words.send(Answer::Note(Box::new(note)));
+            let _ = place.words.send(Said::Answer(Answer::Note(Box::new(note))));
         }
     }
 
@@ -224,7 +238,7 @@ impl Shared {
             } else {
                 Answer::Bystander { why: format!("the process that it shared with others died: {how}") }
             };
-            let _ = place.words.send(word);
+            let _ = place.words.send(Said::Answer(word));
         }
         drop(inside);
         self.end.notify_waiters();
@@ -249,8 +263,8 @@ async fn drive(shared: Rc<Shared>, mut child: Child) {
         }
     };
     let (how, stderr_tail) = match how {
-        Some(broken) => (broken, child.stderr.tail()),
-        None => (child.how_it_ended().await, child.stderr.tail()),
+        Some(broken) => (broken, child.output.tail()),
+        None => (child.how_it_ended().await, child.output.tail()),
     };
     // Dead or not, it is not spoken to any more.
     child.kill().await;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use reproq_model::Isolation;
 use reproq_model::wire::{TaskTraits, ZygoteMessage};
+use reproq_store::Stream;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
@@ -18,7 +19,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Duration, timeout};
 
 use super::child::{Child, End, Outgoing};
-use super::output::Output;
+use super::output::Captured;
 use super::shape::Shape;
 use super::wear::Service;
 use super::{ExecutorError, frames, unix};
@@ -50,7 +51,7 @@ struct Starting {
 pub(super) struct Process {
     control: Rc<AsyncFd<OwnedFd>>,
     shared: Rc<Shared>,
-    output: Output,
+    output: Captured,
     /// What it has said of the site's tasks.
     tasks: HashMap<String, TaskTraits>,
     child: Mutex<TokioChild>,
@@ -182,7 +183,8 @@ impl Process {
             source,
         })?;
         drop((command, theirs));
-        let output = Output::of(read_end, 64 * 1024, false).map_err(refused("the zygote's output"))?;
+        let mut output = Captured::new(64 * 1024, false);
+        output.read(Stream::Stderr, read_end).map_err(refused("the zygote's output"))?;
         let control = Rc::new(unix::watch(ours).map_err(refused("the zygote's socket"))?);
         let mut process = Self {
             control,
@@ -302,14 +304,15 @@ impl Process {
         let Forked { pid, ended } = forked?;
         // Or its end would never be seen on the stream.
         drop((theirs, out_write, err_write));
+        let mut output = Captured::new(settings.max_log_bytes, true);
+        for (stream, pipe) in [(Stream::Stdout, out_read), (Stream::Stderr, err_read)] {
+            output.read(stream, pipe).map_err(refused("a pipe for a child"))?;
+        }
         ours.set_nonblocking(true).map_err(refused("a socket for a child"))?;
         Ok(Child {
             pid,
             stream: UnixStream::from_std(ours).map_err(refused("a socket for a child"))?,
-            stdout: Output::of(out_read, settings.max_stdout_bytes, true)
-                .map_err(refused("a pipe for a child"))?,
-            stderr: Output::of(err_read, settings.max_stderr_bytes, true)
-                .map_err(refused("a pipe for a child"))?,
+            output,
             end: End::Awaited(ended),
             received: frames::FrameBuffer::default(),
             outgoing: Outgoing::default(),

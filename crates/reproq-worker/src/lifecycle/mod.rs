@@ -2,12 +2,14 @@
 
 mod cancel;
 mod heartbeat;
+mod output;
 mod reclaim;
 
 use std::time::Duration;
 
 pub(crate) use cancel::cancel;
 pub(crate) use heartbeat::{beat, watch};
+pub(crate) use output::show;
 pub use reclaim::ending as reclaimed_ending;
 pub(crate) use reclaim::reclaim;
 

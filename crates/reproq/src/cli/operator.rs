@@ -12,6 +12,33 @@ pub(super) fn commands() -> Vec<Command> {
         asking("why", "Say why a run has not started or not ended, and what to do")
             .args(run_id())
             .group(one_run()),
+        asking("attempts", "Show how each attempt of a run has ended, and what the running one is at")
+            .args(run_id())
+            .group(one_run()),
+        asking("logs", "Show what the attempts of a run have printed")
+            .args(run_id())
+            .group(one_run())
+            .arg(
+                Arg::new("attempt")
+                    .long("attempt")
+                    .value_name("N")
+                    .value_parser(value_parser!(i32).range(1..))
+                    .help("Only of this attempt"),
+            )
+            .arg(
+                Arg::new("follow")
+                    .long("follow")
+                    .short('f')
+                    .action(ArgAction::SetTrue)
+                    .help("Go on until the run has ended"),
+            )
+            .arg(
+                Arg::new("stream")
+                    .long("stream")
+                    .value_name("STREAM")
+                    .value_parser(PossibleValuesParser::new(["stdout", "stderr"]))
+                    .help("Only this one [default: both, in the order in which they were read]"),
+            ),
         asking("cancel", "Cancel a run: at once if it has not started, else its worker stops it")
             .args(run_id())
             .group(one_run())
@@ -194,6 +221,12 @@ fn prune() -> Command {
         .arg(dry_run())
         .subcommand(
             asking("expired", "Delete runs whose expires_at has passed, RUNNING ones aside")
+                .arg(at_most())
+                .arg(dry_run()),
+        )
+        .subcommand(
+            asking("logs", "Delete old output of attempts, and keep their runs")
+                .arg(older_than("7d"))
                 .arg(at_most())
                 .arg(dry_run()),
         )

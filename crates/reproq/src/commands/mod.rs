@@ -1,9 +1,11 @@
 //! One file per command.
 
+pub mod attempts;
 mod cancel;
 mod check;
 mod config;
 mod limit;
+mod logs;
 mod pause;
 mod prune;
 mod queues;
@@ -54,6 +56,7 @@ fn operator(name: &str, flags: &ArgMatches) -> Result<ExitCode, Failure> {
             ("triage", "list") => triage::list(&config, flags),
             ("triage", "inspect") => triage::inspect(&config, flags),
             ("triage", _) => triage::retry(&config, flags),
+            ("prune", "logs") => prune::logs(&config, flags),
             _ => prune::expired(&config, flags),
         };
     }
@@ -62,6 +65,8 @@ fn operator(name: &str, flags: &ArgMatches) -> Result<ExitCode, Failure> {
     }
     let config = load(flags)?;
     match name {
+        "attempts" => attempts::run(&config, flags),
+        "logs" => logs::run(&config, flags),
         "cancel" => cancel::run(&config, flags),
         "pause" | "pause-queue" => pause::pause(&config, flags),
         "resume" | "resume-queue" => pause::resume(&config, flags),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use reproq_config::Resolved;
-use reproq_model::{RunId, RunStatus};
-use reproq_store::{Operator, PruneField, PruneWhat};
+use reproq_model::{Epoch, RunId, RunStatus};
+use reproq_store::{LogStep, Operator, PruneField, PruneWhat};
 use serde_json::json;
 
 use crate::exit::Failure;
@@ -45,6 +45,29 @@ pub fn workers(config: &Resolved, flags: &ArgMatches) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
+/// What attempts have printed, and nobody has added to for long.
+pub fn logs(config: &Resolved, flags: &ArgMatches) -> Result<ExitCode, Failure> {
+    let (dry_run, limit) = (flags.get_flag("dry-run"), at_most(flags));
+    let count = wiring::operate(config, async |operator| {
+        let (mut after, mut pruned) = (LogStep { id: RunId(0), epoch: Epoch(0) }, 0);
+        loop {
+            let left = limit.map_or(u64::MAX, |limit| limit - pruned);
+            let step = operator.prune_logs_step(older_than(flags), after, left, dry_run).await?;
+            pruned += step.pruned;
+            match step.last {
+                Some(last) if limit != Some(pruned) => after = last,
+                _ => return Ok(pruned),
+            }
+        }
+    })?;
+    report(flags, "log", count, None);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn at_most(flags: &ArgMatches) -> Option<u64> {
+    flags.get_one("limit").copied().filter(|limit| *limit > 0)
+}
+
 fn older_than(flags: &ArgMatches) -> Duration {
     flags.get_one("older-than").copied().unwrap_or_default()
 }
@@ -57,7 +80,7 @@ fn delete(
     older_than: Duration,
 ) -> Result<ExitCode, Failure> {
     let what = PruneWhat { statuses, field, older_than, dry_run: flags.get_flag("dry-run") };
-    let limit = flags.get_one("limit").copied().filter(|limit| *limit > 0);
+    let limit = at_most(flags);
     let (runs, keys) = wiring::operate(config, async |operator| all_steps(operator, &what, limit).await)?;
     report(flags, "run", runs, keys);
     Ok(ExitCode::SUCCESS)

@@ -3,7 +3,7 @@
 use reproq_model::{RunStatus, outcome};
 use reproq_store::RunFacts;
 
-use super::{Reason, last_error, when};
+use super::{Reason, last_error, when, with_last_attempt};
 
 pub(super) fn reason(run: &RunFacts) -> Reason {
     let at = run.finished_at.or(run.failed_at);
@@ -16,7 +16,7 @@ pub(super) fn reason(run: &RunFacts) -> Reason {
         RunStatus::Cancelled => cancelled(&kind, &ended),
         _ => failed(run, &kind, &error, &ended),
     };
-    let reason = reason.at("finished_at", at);
+    let reason = with_last_attempt(reason.at("finished_at", at), run);
     if run.status == RunStatus::Successful { reason } else { reason.with("kind", kind).with("error", error) }
 }
 

@@ -10,6 +10,7 @@ use reproq_model::RunStatus;
 use reproq_store::{Explanation, RunFacts};
 use serde_json::{Map, Value, json};
 
+use crate::commands::attempts;
 use crate::output;
 
 /// One thing that keeps a run from starting or ending, or has ended it.
@@ -94,6 +95,29 @@ fn last_error(run: &RunFacts) -> (String, String) {
     let message = text("message").or_else(|| run.last_error.clone()).unwrap_or_default();
     let class = text("exception_class").map(|class| format!("{class}: ")).unwrap_or_default();
     (text("kind").unwrap_or_default(), output::one_line(&format!("{class}{message}")))
+}
+
+/// Adds how the run's last attempt ended: the error says what, this says where and by what exit code or signal.
+fn with_last_attempt(reason: Reason, run: &RunFacts) -> Reason {
+    let Some(last) = run.attempts_ended().pop() else { return reason };
+    let mut reason = reason.with("attempt", attempts::object(&last));
+    let said = |text: &Option<String>| text.as_ref().is_some_and(|text| reason.text.contains(text.as_str()));
+    let mut words: Vec<String> = Vec::new();
+    if run.status != RunStatus::Successful {
+        words.extend(last.outcome.clone());
+        words.extend(last.exit.clone().filter(|_| !said(&last.exit)));
+    }
+    let place = last.worker_id.as_ref().map(|worker| format!("worker {worker}"));
+    words.extend(place.filter(|_| !words.is_empty()));
+    words.extend(last.pid.map(|pid| format!("pid {pid}")).filter(|_| !words.is_empty()));
+    if !words.is_empty() {
+        let which =
+            last.attempt.map_or_else(|| "the last attempt".to_owned(), |number| format!("attempt {number}"));
+        reason.text = format!("{} [{which}: {}]", reason.text, words.join(", "));
+        reason.advice =
+            reason.advice.map(|advice| format!("{advice}; `reproq logs {}` shows what it printed", run.id));
+    }
+    reason
 }
 
 /// A moment and how far it is.

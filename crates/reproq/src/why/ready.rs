@@ -4,7 +4,7 @@ use reproq_model::{Rate, queues};
 use reproq_store::{Control, Explanation, Holder, WorkerSeen};
 use serde_json::{Value, json};
 
-use super::{Reason, last_error, when};
+use super::{Reason, last_error, when, with_last_attempt};
 use crate::commands::status;
 
 pub(super) fn reasons(facts: &Explanation) -> Vec<Reason> {
@@ -17,13 +17,23 @@ pub(super) fn reasons(facts: &Explanation) -> Vec<Reason> {
     reasons.extend(rates(facts));
     reasons.extend(no_free_slot(facts));
     reasons.extend(in_line(facts));
+    let waits_for_itself = reasons.iter().any(|reason| reason.code == "backing_off");
     if reasons.is_empty() {
         let text = "nothing holds it back: it should start within a second";
         reasons.push(
             Reason::new("nothing", text).advise("ask again; if it is still here, look at its workers' logs"),
         );
     }
+    reasons.extend(tried_before(facts).filter(|_| !waits_for_itself));
     reasons
+}
+
+fn tried_before(facts: &Explanation) -> Option<Reason> {
+    let run = &facts.run;
+    run.attempts_ended().last()?;
+    let (kind, error) = last_error(run);
+    let text = format!("it has been tried before: {error}");
+    Some(with_last_attempt(Reason::new("tried_before", text).with("kind", kind).with("error", error), run))
 }
 
 fn expired(facts: &Explanation) -> Option<Reason> {
@@ -66,13 +76,8 @@ fn not_due(facts: &Explanation) -> Option<Reason> {
         run.max_attempts,
         when(at, run.now)
     );
-    Some(
-        Reason::new("backing_off", text)
-            .advise(advice)
-            .at("run_after", Some(at))
-            .with("kind", kind)
-            .with("error", error),
-    )
+    let reason = Reason::new("backing_off", text).advise(advice).at("run_after", Some(at));
+    Some(with_last_attempt(reason.with("kind", kind).with("error", error), run))
 }
 
 fn serving(facts: &Explanation) -> impl Iterator<Item = &WorkerSeen> {

@@ -2,7 +2,7 @@
 
 use reproq_store::Explanation;
 
-use super::{Reason, when};
+use super::{Reason, when, with_last_attempt};
 use crate::commands::status;
 
 pub(super) fn reasons(facts: &Explanation) -> Vec<Reason> {
@@ -59,5 +59,5 @@ fn at_work(facts: &Explanation) -> Reason {
         .with("worker_id", worker(facts))
         .at("since", Some(since))
         .at("timeout_at", Some(timeout));
-    reason.advise(format!("`reproq cancel {}` stops it", run.id))
+    with_last_attempt(reason.advise(format!("`reproq cancel {}` stops it", run.id)), run)
 }

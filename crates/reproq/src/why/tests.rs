@@ -22,6 +22,9 @@ fn facts() -> Explanation {
             backend_alias: "default".to_owned(),
             spec_hash: "h".to_owned(),
             spec: "{}".to_owned(),
+            history: "[]".to_owned(),
+            progress: None,
+            epoch: reproq_model::Epoch(0),
             errors: "[]".to_owned(),
             last_error: None,
             priority: 0,
@@ -346,4 +349,48 @@ fn errors_that_make_no_sense_do_no_harm() {
         facts.run.last_error = Some("what is left".to_owned());
         assert!(only(&facts).text.ends_with("what is left"), "{errors}");
     }
+}
+
+const CRASHED: &str = r#"[{"attempt":1,"outcome":"timeout"},{"attempt":2,"epoch":2,"worker":"w7","pid":41,"outcome":"crashed","exit":"signal 11"}]"#;
+
+#[test]
+fn how_the_last_attempt_ended_is_said_of_what_has_failed_waits_again_or_runs_again() {
+    let mut facts = ended(RunStatus::Failed, "crashed", "the process ended");
+    CRASHED.clone_into(&mut facts.run.history);
+    let failed = only(&facts);
+    assert!(
+        failed.text.ends_with("the process ended [attempt 2: crashed, signal 11, worker w7, pid 41]"),
+        "{}",
+        failed.text
+    );
+    assert!(failed.advice.as_ref().unwrap().contains("`reproq logs 12`"));
+    assert_eq!(failed.details["attempt"]["exit"], "signal 11");
+
+    facts.run.status = RunStatus::Running;
+    facts.run.leased_until = None;
+    assert!(reasons(&facts)[0].text.contains("[attempt 2: crashed, signal 11"));
+
+    facts.run.status = RunStatus::Ready;
+    let waiting = reasons(&facts);
+    assert_eq!(waiting.last().unwrap().code, "tried_before");
+    facts.run.attempts = 2;
+    facts.run.run_after = Some(NOW + SECOND);
+    let waiting = reasons(&facts);
+    assert!(
+        waiting[0].code == "backing_off" && waiting[0].text.contains("[attempt 2: crashed"),
+        "{waiting:?}"
+    );
+    assert!(waiting.iter().all(|reason| reason.code != "tried_before"));
+}
+
+#[test]
+fn what_the_error_says_already_is_not_said_twice_and_a_success_needs_no_more_words() {
+    let mut facts = ended(RunStatus::Failed, "crashed", "killed by signal 11");
+    CRASHED.clone_into(&mut facts.run.history);
+    assert_eq!(only(&facts).text.matches("signal 11").count(), 1);
+    let mut facts = ended(RunStatus::Successful, "", "");
+    facts.run.history = r#"[{"attempt":1,"outcome":"returned","exit":"0"}]"#.to_owned();
+    let reason = only(&facts);
+    assert!(!reason.text.contains('['), "{}", reason.text);
+    assert_eq!(reason.details["attempt"]["outcome"], "returned");
 }

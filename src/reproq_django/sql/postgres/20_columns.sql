@@ -15,7 +15,12 @@ ALTER TABLE task_runs
     ADD COLUMN IF NOT EXISTS rate_per_second DOUBLE PRECISION,
     ADD COLUMN IF NOT EXISTS rate_burst INTEGER,
     ADD COLUMN IF NOT EXISTS over_limit SMALLINT NOT NULL DEFAULT 0,
-    ADD COLUMN IF NOT EXISTS visit_key TEXT COLLATE "C";
+    ADD COLUMN IF NOT EXISTS visit_key TEXT COLLATE "C",
+    -- An entry for each attempt that has ended. In the row and not in a table of its own: an update writes the row anew anyway,
+    -- another table would be a second write for each ending.
+    ADD COLUMN IF NOT EXISTS attempts_json JSONB NOT NULL DEFAULT '[]',
+    -- What the running attempt has said last about how far it is.
+    ADD COLUMN IF NOT EXISTS progress_json JSONB;
 
 ALTER TABLE reproq_queue_controls ADD COLUMN IF NOT EXISTS resume_at TIMESTAMPTZ;
 
@@ -72,6 +77,9 @@ DECLARE
         -- Ours, for tables that Django made from the models (migrations switched off, as tests do).
         ['task_runs', 'epoch', '0'], ['task_runs', 'dedup', '0'], ['task_runs', 'crash_count', '0'],
         ['task_runs', 'headers', '''{}'''], ['task_runs', 'over_limit', '0'],
+        ['task_runs', 'attempts_json', '''[]'''],
+        ['reproq_attempt_logs', 'bytes', '0'], ['reproq_attempt_logs', 'dropped', '0'],
+        ['reproq_attempt_logs', 'created_at', 'now()'], ['reproq_attempt_logs', 'updated_at', 'now()'],
         ['rate_limits', 'stated', 'FALSE'], ['reproq_task_controls', 'paused', 'FALSE'],
         ['reproq_task_controls', 'created_at', 'now()'], ['reproq_task_controls', 'updated_at', 'now()'],
         ['reproq_key_limits', 'burst', '1'], ['reproq_key_limits', 'pinned', 'FALSE'],

@@ -118,6 +118,21 @@ CREATE TABLE IF NOT EXISTS reproq_key_limits (
     created_at DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
 );
 
+-- What an attempt has printed, the end of it at least: [["o", "text"], ["e", "text"], ...] in the order in which the worker read it.
+-- `bytes` of text are kept, `dropped` came before them. No foreign key: whether SQLite heeds one is each connection's choice. A
+-- trigger takes the logs away with their run.
+CREATE TABLE IF NOT EXISTS reproq_attempt_logs (
+    result_id INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    chunks TEXT NOT NULL,
+    bytes BIGINT NOT NULL DEFAULT 0,
+    dropped BIGINT NOT NULL DEFAULT 0,
+    created_at DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    updated_at DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    PRIMARY KEY (result_id, epoch)
+);
+
 -- schema_version, and the one fact that both the web and the workers order runs by: seconds of waiting per point of priority.
 CREATE TABLE IF NOT EXISTS reproq_meta (
     key TEXT NOT NULL PRIMARY KEY,

@@ -15,6 +15,9 @@ ALTER TABLE task_runs ADD COLUMN rate_per_second REAL;
 ALTER TABLE task_runs ADD COLUMN rate_burst INTEGER;
 ALTER TABLE task_runs ADD COLUMN over_limit SMALLINT NOT NULL DEFAULT 0;
 ALTER TABLE task_runs ADD COLUMN visit_key TEXT;
+-- attempts_json: an entry for each attempt that has ended; progress_json: what the running one has said last about how far it is.
+ALTER TABLE task_runs ADD COLUMN attempts_json TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(attempts_json));
+ALTER TABLE task_runs ADD COLUMN progress_json TEXT;
 ALTER TABLE reproq_queue_controls ADD COLUMN resume_at DATETIME;
 -- tat: when the last start admitted would have come at an even pace, microseconds since 1970; NULL: long ago.
 -- stated: the code of a task said so, not an operator.

@@ -1,6 +1,6 @@
 -- $1 id
 SELECT r.result_id, r.status, r.queue_name, r.task_path, r.backend_alias, r.spec_hash, r.spec_json::text AS spec,
-       r.errors_json::text AS errors, r.last_error, r.priority, r.attempts, r.max_attempts, r.crash_count,
+       r.errors_json::text AS errors, r.attempts_json::text AS history, r.progress_json::text AS progress, r.epoch, r.last_error, r.priority, r.attempts, r.max_attempts, r.crash_count,
        r.timeout_seconds::bigint AS timeout_seconds, CASE r.status WHEN 'READY' THEN r.gate::int END AS gate,
        NULLIF(r.lock_key, '') AS lock_key, NULLIF(r.concurrency_key, '') AS concurrency_key, r.concurrency_limit,
        NULLIF(r.fairness_key, '') AS fairness_key, NULLIF(r.rate_key, '') AS rate_key, r.rate_per_second, r.rate_burst,

@@ -3,7 +3,7 @@
 -- A run that somebody wants cancelled does not become READY again, and whoever takes it back ends it.
 -- Sent twice, it writes once. ?2 is null when the ender is not the owner: then only a lease that has ended counts.
 -- ?1 the endings as a JSON array of arrays: id, epoch, status, return, error, last error, delay in s, give back, crashed,
--- metadata, logs uri
+-- metadata, logs uri, the attempt's entry in the run's history
 UPDATE task_runs SET
     status = CASE WHEN cancel_requested AND (e.value ->> 2 = 'READY' OR ?2 IS NULL) THEN 'CANCELLED' ELSE e.value ->> 2 END,
     updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now'),
@@ -13,6 +13,11 @@ UPDATE task_runs SET
     metadata_json = COALESCE(e.value ->> 9, metadata_json),
     last_error = CASE WHEN cancel_requested AND (e.value ->> 2 = 'READY' OR ?2 IS NULL) THEN 'the run was cancelled' WHEN e.value ->> 2 = 'SUCCESSFUL' THEN NULL ELSE COALESCE(e.value ->> 5, last_error) END,
     logs_uri = COALESCE(e.value ->> 10, logs_uri),
+    attempts_json = CASE WHEN e.value ->> 11 IS NULL THEN attempts_json ELSE json_insert(
+        CASE WHEN json_array_length(attempts_json) < 50 THEN attempts_json ELSE json_remove(attempts_json, '$[0]') END, '$[#]',
+        json_set(json(e.value ->> 11), '$.started_at', replace(last_attempted_at, ' ', 'T') || '+00:00',
+                 '$.ended_at', strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now'))) END,
+    progress_json = CASE WHEN e.value ->> 2 <> 'READY' OR cancel_requested THEN progress_json END,
     failed_at = CASE WHEN e.value ->> 2 = 'FAILED' AND NOT (cancel_requested AND ?2 IS NULL) THEN strftime('%Y-%m-%d %H:%M:%f', 'now') END,
     finished_at = CASE WHEN e.value ->> 2 <> 'READY' OR cancel_requested THEN strftime('%Y-%m-%d %H:%M:%f', 'now') END,
     run_after = CASE WHEN e.value ->> 2 = 'READY' AND NOT cancel_requested AND e.value ->> 6 > 0

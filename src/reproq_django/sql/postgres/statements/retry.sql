@@ -13,7 +13,7 @@ WITH candidate AS MATERIALIZED (
 ), retried AS (
     UPDATE task_runs r SET
         status = 'READY', run_after = clock_timestamp(), attempts = 0, crash_count = 0, started_at = NULL, finished_at = NULL,
-        return_json = NULL, last_error = NULL, failed_at = NULL, leased_until = NULL, leased_by = NULL, incarnation = NULL,
+        return_json = NULL, progress_json = NULL, last_error = NULL, failed_at = NULL, leased_until = NULL, leased_by = NULL, incarnation = NULL,
         slot_no = NULL, cancel_requested = FALSE, updated_at = clock_timestamp(),
         -- It has been started, or should have been: a later twin may stand beside it.
         dedup = CASE r.dedup WHEN 1 THEN -1 ELSE r.dedup END,

@@ -3,7 +3,7 @@
 -- ids: a JSON array.
 UPDATE task_runs SET
     status = 'READY', run_after = strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now'), attempts = 0, crash_count = 0, started_at = NULL,
-    finished_at = NULL, return_json = NULL, last_error = NULL, failed_at = NULL, leased_until = NULL, leased_by = NULL,
+    finished_at = NULL, return_json = NULL, progress_json = NULL, last_error = NULL, failed_at = NULL, leased_until = NULL, leased_by = NULL,
     incarnation = NULL, slot_no = NULL, cancel_requested = FALSE, updated_at = strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now'),
     -- It has been started, or should have been: a later twin may stand beside it.
     dedup = CASE dedup WHEN 1 THEN -1 ELSE dedup END,
