@@ -18,10 +18,12 @@
 
 pub mod admission;
 pub mod allow;
+mod attempt_end;
 pub mod ids;
 pub mod outcome;
 pub mod queues;
 pub mod rate;
+mod record;
 pub mod retry;
 pub mod spec;
 pub mod status;
