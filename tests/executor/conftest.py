@@ -80,6 +80,7 @@ class OneShot:
             check=False,
         )
         done.envelope = json.loads(done.stdout) if done.stdout else None
+        done.usage = (done.envelope or {}).pop("usage", None)
         return done
 
 
@@ -96,6 +97,9 @@ class PoolChild:
         self.stream = stream
         self.output = output
         self.epochs = itertools.count(1)
+        #: The notes that came before the last results, and what the last run has used.
+        self.notes = []
+        self.usage = None
 
     def send(self, *specs, **fields):
         """Send one run per spec in a single write."""
@@ -126,10 +130,16 @@ class PoolChild:
 
         reader = self.__dict__.setdefault("reader", frames.FrameReader(self.stream.fileno()))
         found = []
-        for _ in range(count):
+        self.notes = []
+        while len(found) < count:
             payload = reader.read()
             assert payload is not None, "the child closed its stream"
-            found.append(json.loads(payload))
+            message = json.loads(payload)
+            if message["type"] == "result":
+                self.usage = message["envelope"].pop("usage")
+                found.append(message)
+            else:
+                self.notes.append(message)
         return found
 
     def run(self, spec, **fields):
@@ -223,5 +233,5 @@ def start_zygote(environment, tmp_path):
 def zygote(start_zygote):
     """A zygote that is ready."""
     zygote = start_zygote()
-    assert zygote.packet()["type"] == "ready"
+    zygote.packet("ready")
     return zygote
