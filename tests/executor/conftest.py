@@ -26,7 +26,7 @@ def environment(tmp_path):
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join(paths),
         "DJANGO_SETTINGS_MODULE": "sample.settings",
-        "ALLOWED_TASK_MODULES": "sample.tasks.",
+        "ALLOWED_TASK_MODULES": "sample.tasks.,sample.wishes,sample.hostile",
         "REPROQ_DB_ALIAS": "default",
         "SAMPLE_DATABASE": str(tmp_path / "sample.sqlite3"),
     }

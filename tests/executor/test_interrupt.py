@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-WAIT_SECONDS = 30
+from executor.waiting import WAIT_SECONDS, until_it_says
 
 
 @pytest.fixture
@@ -22,13 +22,6 @@ def witness(tmp_path):
 def child(zygote):
     """A warm child."""
     return zygote.fork()
-
-
-def until_it_says(witness, word):
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (witness.exists() and word in witness.read_text().split()):
-        assert time.monotonic() < deadline, f"the task has not said {word!r}"
-        time.sleep(0.01)
 
 
 def interrupted(child, spec, witness):

@@ -4,30 +4,12 @@ import json
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
+from executor.waiting import WAIT_SECONDS, gone, wait_until
 from reproq_django import __version__
-
-WAIT_SECONDS = 30
-
-
-def wait_until(condition, what):
-    """Poll a condition that no event announces."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {WAIT_SECONDS} s until {what}"
-        time.sleep(0.01)
-
-
-def gone(pid):
-    """Whether no live process has that id; a zombie does not run."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_ready_says_what_is_running(start_zygote):

@@ -166,6 +166,7 @@ def _reset_signals() -> None:
     for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
     interrupt.install()
+    interrupt.install_timer()
     signal.signal(signal.SIGTERM, _stay)
     os.register_at_fork(after_in_child=_default_termination)
 
@@ -177,3 +178,4 @@ def _stay(number: int, frame: object) -> None:
 def _default_termination() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)

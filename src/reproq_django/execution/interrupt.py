@@ -11,6 +11,8 @@ other time: a late one must hit neither the next run nor this process between tw
 
 from __future__ import annotations
 
+# The bare one of the two calls here that each run makes: the public one wraps its answer in an enum.
+import _signal  # type: ignore[import-not-found]
 import signal
 import threading
 from collections.abc import Callable
@@ -32,12 +34,17 @@ _waiting: list[TaskInterrupted] = []
 
 
 def install() -> None:
-    """Make the signals ours for the next run. Called before each: a task may have left handlers of its
-    own."""
+    """Make SIGINT ours for the next run. Called before each: a task may have left a handler of its own."""
     global _happened, _cancelled
     _happened = _cancelled = False
-    if signal.getsignal(signal.SIGINT) is not _on_signal:
+    if _signal.getsignal(signal.SIGINT) is not _on_signal:
         signal.signal(signal.SIGINT, _on_signal)
+
+
+def install_timer() -> None:
+    """Make SIGALRM ours. For good: a signal that comes late must find a handler."""
+    if hasattr(signal, "SIGALRM") and _signal.getsignal(signal.SIGALRM) is not _on_signal:
+        signal.signal(signal.SIGALRM, _on_signal)
 
 
 def happened() -> bool:
@@ -116,9 +123,7 @@ def held(function: Callable[..., None], *args: Any) -> None:
 
 def _arm(soft: tuple[float, float]) -> None:
     global _soft
-    if signal.getsignal(signal.SIGALRM) is not _on_signal:
-        # Left in place afterwards: a signal that comes late must find a handler.
-        signal.signal(signal.SIGALRM, _on_signal)
+    install_timer()
     _soft = soft
     signal.setitimer(signal.ITIMER_REAL, soft[0])
 
