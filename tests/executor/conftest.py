@@ -193,11 +193,12 @@ class Zygote:
         self.control.sendmsg([packet], rights)
         return token
 
-    def fork(self):
+    def fork(self, stdout=None):
+        """One more child; what it prints goes to a file, or to ``stdout``."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         output = self.folder / f"child-{next(self.tokens)}.log"
         with theirs, open(output, "wb") as log:
-            token = self.ask([theirs.fileno(), log.fileno(), log.fileno()])
+            token = self.ask([theirs.fileno(), log.fileno() if stdout is None else stdout, log.fileno()])
             answer = self.packet("forked")
         assert answer["token"] == token
         ours.settimeout(None)

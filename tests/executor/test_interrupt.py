@@ -10,6 +10,8 @@ import time
 import pytest
 
 from executor.waiting import WAIT_SECONDS, until_it_says
+from reproq_django.errors import TaskCancelled
+from reproq_django.execution import interrupt
 
 
 @pytest.fixture
@@ -129,3 +131,24 @@ def test_in_mode_process_the_envelope_says_so_too(environment, spec, witness, ta
     answer, said = process.communicate(timeout=WAIT_SECONDS)
     assert json.loads(answer)["kind"] == "cancelled", said
     assert process.returncode == 1
+
+
+def test_what_must_not_be_torn_ends_before_the_interruption():
+    done = []
+
+    def whole():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("whole")
+
+    def task():
+        interrupt.held(whole)
+        done.append("more")
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        interrupt.install()
+        with pytest.raises(TaskCancelled):
+            interrupt.call(task, [], {})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == ["whole"]

@@ -186,6 +186,6 @@ def _retry_in(task: Task[..., Any], error: BaseException, run: Run) -> float | N
         answer = backoff(error, run["attempt"])
         seconds = -1.0 if answer is None else float(answer)
     except Exception:  # noqa: BLE001 - the task's code; its failure is logged and the default delay used
-        observers.logger.exception("backoff of %s failed", task.module_path)
+        observers.complain("backoff of %s failed", task.module_path)
         return None
     return seconds if 0 <= seconds < float("inf") else None

@@ -46,9 +46,11 @@ def encode(value: Any) -> str:
     except (TypeError, ValueError) as error:
         if str(error) == "Circular reference detected":
             raise InvalidResult("the return value contains itself; return plain data") from error
-        place, found = _first_foreign(value, "return value") or ("return value", str(error))
+        foreign = _first_foreign(value, "return value")
+        if foreign is None:
+            raise InvalidResult(f"the task's return value cannot be written as JSON: {error}") from error
         raise InvalidResult(
-            f"the task's {place} is {found}, which is not JSON; "
+            f"the task's {foreign[0]} is {foreign[1]}, which is not JSON; "
             "return None, or plain strings, numbers, lists and dicts"
         ) from error
     if len(text) > MAX_RETURN_BYTES:

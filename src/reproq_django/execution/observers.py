@@ -6,6 +6,7 @@ but Django's own logging listens and the task takes no context, the same lines a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from functools import cache
@@ -45,6 +46,13 @@ def watch(
     if task.takes_context or not _only_django_listens():
         return Watched(run, task, alias, args, kwargs, notes)
     return Unwatched(run, task)
+
+
+def complain(message: str, *args: object) -> None:
+    """Log the exception that is being handled, where that is possible: a task may have closed what the log
+    goes to."""
+    with contextlib.suppress(Exception):
+        logger.exception(message, *args)
 
 
 def _only_django_listens() -> bool:
@@ -115,8 +123,8 @@ class Unwatched:
         path = self._task.module_path
         try:
             _django_logger.log(level, _LINE, self._run["result_id"], path, status, exc_info=error)
-        except Exception:  # a site's log handler may raise anything; it never fails a task
-            logger.exception("logging the course of %s failed", path)
+        except Exception:  # noqa: BLE001 - a site's log handler may raise anything; it never fails a task
+            complain("logging the course of %s failed", path)
 
 
 class Watched:
@@ -185,8 +193,8 @@ class Watched:
     def _send(self, signal: Signal) -> None:
         try:
             signal.send_robust(sender=self._sender, task_result=self._result)
-        except BaseException:  # Django stops at Exception; a receiver never fails a task
-            logger.exception("a receiver of a task signal failed")
+        except BaseException:  # noqa: BLE001 - Django stops at Exception; a receiver never fails a task
+            complain("a receiver of a task signal failed")
 
 
 def _backend_of(run: dict[str, Any], task: Task[..., Any]) -> BaseTaskBackend:

@@ -86,4 +86,4 @@ def _tidy() -> None:
             site.tidy_connections()
         loop.tidy_threads()
     except Exception:  # noqa: BLE001 - a lost database must not turn a result that exists into a dead child
-        observers.logger.exception("cleaning up after a task failed")
+        observers.complain("cleaning up after a task failed")
