@@ -18,8 +18,7 @@ SOURCE = HERE.parent.parent / "src"
 WAIT_SECONDS = 60
 
 
-@pytest.fixture
-def environment(tmp_path):
+def make_environment(folder):
     """The environment that a worker of the sample site hands down."""
     paths = [str(SOURCE), str(HERE)]
     return {
@@ -28,8 +27,14 @@ def environment(tmp_path):
         "DJANGO_SETTINGS_MODULE": "sample.settings",
         "ALLOWED_TASK_MODULES": "sample.tasks.,sample.wishes,sample.hostile",
         "REPROQ_DB_ALIAS": "default",
-        "SAMPLE_DATABASE": str(tmp_path / "sample.sqlite3"),
+        "SAMPLE_DATABASE": str(folder / "sample.sqlite3"),
     }
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """See make_environment."""
+    return make_environment(tmp_path)
 
 
 def make_spec(name, *args, **kwargs):
@@ -184,6 +189,13 @@ class Zygote:
                 return packet
             self.set_aside.append(packet)
 
+    def exit_code(self, child):
+        """The exit code of a child, when it has ended."""
+        while True:
+            packet = self.packet("exited")
+            if packet["pid"] == child.pid:
+                return os.waitstatus_to_exitcode(packet["status"])
+
     def ask(self, descriptors):
         token = next(self.tokens)
         packet = json.dumps({"type": "fork", "token": token}).encode()
@@ -236,3 +248,21 @@ def zygote(start_zygote):
     zygote = start_zygote()
     zygote.packet("ready")
     return zygote
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """A zygote for all tests of a module: those that do something to a child, and nothing to the zygote."""
+    folder = tmp_path_factory.mktemp("warm")
+    zygote = Zygote(make_environment(folder), folder)
+    zygote.packet("ready")
+    yield zygote
+    zygote.close()
+
+
+@pytest.fixture
+def child(warm):
+    """A child that no other test has used."""
+    child = warm.fork()
+    yield child
+    child.stream.close()

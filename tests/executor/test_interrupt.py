@@ -20,12 +20,6 @@ def witness(tmp_path):
     return tmp_path / "witness"
 
 
-@pytest.fixture
-def child(zygote):
-    """A warm child."""
-    return zygote.fork()
-
-
 def interrupted(child, spec, witness):
     """The envelope of a run that is interrupted when it is under way."""
     child.send(spec)

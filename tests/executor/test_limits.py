@@ -11,12 +11,6 @@ MIB = 1024 * 1024
 
 
 @pytest.fixture
-def child(zygote):
-    """A warm child."""
-    return zygote.fork()
-
-
-@pytest.fixture
 def witness(tmp_path):
     """A file that the task writes to."""
     return tmp_path / "witness"

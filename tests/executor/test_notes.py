@@ -12,12 +12,6 @@ from executor.waiting import until_it_says
 from reproq_django.execution import frames
 
 
-@pytest.fixture
-def child(zygote):
-    """A warm child."""
-    return zygote.fork()
-
-
 def with_context(spec):
     return spec | {"takes_context": True}
 

@@ -8,12 +8,6 @@ import pytest
 from executor.waiting import gone, wait_until
 
 
-@pytest.fixture
-def child(zygote):
-    """A warm child."""
-    return zygote.fork()
-
-
 def retired(child, spec):
     """Why the child begins no other run after this one; None when it does."""
     child.send(spec, {"task_path": "sample.tasks.add", "args": [1], "kwargs": {}})
@@ -51,20 +45,20 @@ def retired(child, spec):
         ("socket timeout", "it has changed the default timeout of sockets"),
     ],
 )
-def test_a_changed_process_is_given_up(zygote, child, spec, what, words):
+def test_a_changed_process_is_given_up(warm, child, spec, what, words):
     why = retired(child, spec("sample.hostile.leaves", what))
     assert why is not None
     assert why.startswith(words)
-    assert zygote.packet("exited")["status"] == 0
+    assert warm.exit_code(child) == 0
     assert "Traceback" not in child.output.read_text()
 
 
-def test_a_process_that_is_left_is_killed_before_the_answer(zygote, child, spec):
+def test_a_process_that_is_left_is_killed_before_the_answer(warm, child, spec):
     child.send(spec("sample.hostile.leaves_a_process"))
     (result,) = child.results(1)
     assert result["retire"] == "it has left 1 running process, now killed"
     assert gone(result["envelope"]["return"])
-    assert zygote.packet("exited")["status"] == 0
+    assert warm.exit_code(child) == 0
 
 
 def test_so_is_a_daemon_that_has_left_the_session(child, spec, tmp_path):
@@ -106,10 +100,10 @@ def test_context_variables_end_with_their_run(child, spec, task):
 
 
 @pytest.fixture
-def piped(zygote):
+def piped(warm):
     """A child whose stdout is a pipe, with our end of it."""
     read, write = os.pipe()
-    child = zygote.fork(stdout=write)
+    child = warm.fork(stdout=write)
     os.close(write)
     yield child, read
     os.close(read)
@@ -130,10 +124,10 @@ def test_output_that_nobody_has_read_yet_keeps_the_next_run_waiting(piped, spec)
     assert (second["envelope"]["return"], "output" in second) == (1, False)
 
 
-def test_a_child_that_waits_for_its_output_to_be_read_notices_the_end_of_the_stream(zygote, piped, spec):
+def test_a_child_that_waits_for_its_output_to_be_read_notices_the_end_of_the_stream(warm, piped, spec):
     child, _ = piped
     child.send(spec("sample.hostile.prints", 10), spec("add", 1))
     child.results(1)
     child.stream.close()
-    assert zygote.packet("exited")["status"] == 0
+    assert warm.exit_code(child) == 0
     wait_until(lambda: gone(child.pid), "the child is gone")

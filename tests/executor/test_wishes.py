@@ -3,12 +3,6 @@
 import pytest
 
 
-@pytest.fixture
-def child(zygote):
-    """A warm child."""
-    return zygote.fork()
-
-
 def test_a_snooze_is_no_failure(child, spec):
     found = child.run(spec("sample.wishes.snoozes", 90))
     assert (found["kind"], found["retry_in"]) == ("snoozed", 90.0)

@@ -1,14 +1,6 @@
 """Whatever a task does, there is one defined end of it, and the next one runs."""
 
-import os
-
 import pytest
-
-
-@pytest.fixture
-def child(zygote):
-    """A warm child."""
-    return zygote.fork()
 
 
 @pytest.mark.parametrize("task", ["raises", "raises_async"])
@@ -74,11 +66,11 @@ def test_what_is_no_task(child, spec, path, kind):
 
 
 @pytest.mark.parametrize("task", ["closes_everything", "closes_stdout", "closes_its_stream"])
-def test_a_task_that_closes_what_is_not_its_own_ends_its_process(zygote, child, spec, task):
+def test_a_task_that_closes_what_is_not_its_own_ends_its_process(warm, child, spec, task):
     child.send(spec(f"sample.hostile.{task}"))
     assert child.stream.recv(1) == b"", "no answer"
-    assert os.waitstatus_to_exitcode(zygote.packet("exited")["status"]) == 74
-    assert zygote.fork().run(spec("add", 1))["ok"]
+    assert warm.exit_code(child) == 74
+    assert warm.fork().run(spec("add", 1))["ok"]
 
 
 def test_a_task_that_returns_twice_answers_once(child, spec):

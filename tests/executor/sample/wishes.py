@@ -185,3 +185,13 @@ def burns(seconds):
     until = time.process_time() + seconds
     while time.process_time() < until:
         pass
+
+
+@task(isolation="fork")
+def wants_a_fresh_copy():
+    return "fresh"
+
+
+@task(isolation="process")
+async def wants_a_process():
+    return "new"
