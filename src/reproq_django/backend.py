@@ -58,7 +58,7 @@ class ReproqBackend(BaseTaskBackend):
                 f'TASKS[{self.alias!r}]["QUEUES"] = {sorted(self.queues)}; add it there, or use one of those.'
             )
         super().validate_task(task)
-        validate_options(task)
+        validate_options(task, default_timeout=self.reproq_options.timeout_seconds)
 
     def enqueue(
         self, task: Task, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

@@ -23,11 +23,13 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from reproq_django.conf import BACKOFF_DEFAULTS
+from reproq_django.limits import Memory
 from reproq_django.rates import Rate
 
 #: Attribute that ``limits_concurrency`` leaves on a plain function: (key, limit, over_limit).
 CONCURRENCY_ATTRIBUTE: Final = "_reproq_concurrency"
 
+type Exceptions = type[BaseException] | tuple[type[BaseException], ...] | None
 type Key = str | Callable[..., str | None] | None
 type Backoff = float | Mapping[str, Any] | Callable[[BaseException, int], float | None] | None
 
@@ -44,6 +46,21 @@ class ReproqTask(Task):
     #: (bool); or a callable (exception, attempt) -> seconds or None, which the process that ran the task
     #: asks.
     backoff: Backoff = None
+    #: Only exceptions of these classes are worth another attempt; a run that raises another one fails at
+    #: once. A group of exceptions is worth it when all in it are. None: all are. See DEPLOYED_OPTIONS.
+    retry_on: Exceptions = None
+    #: Exceptions of these classes are not worth another attempt, whatever ``retry_on`` says. A group of
+    #: exceptions is not when one in it is not. See DEPLOYED_OPTIONS.
+    discard_on: Exceptions = None
+    #: After so long (seconds or timedelta) SoftTimeout is raised in the task, which then has until
+    #: ``timeout`` to clean up. None: never. See DEPLOYED_OPTIONS.
+    soft_timeout: float | timedelta | None = None
+    #: The most memory that the task's process may use, together with the processes that the task starts:
+    #: bytes, or a text such as "256M". None: the worker's rule. See DEPLOYED_OPTIONS.
+    max_memory: Memory | None = None
+    #: The process that the task runs in: "pool" = a warm one that has run other tasks; "fork" = a fresh copy
+    #: of the loaded site; "process" = a new Python. None: the worker decides. See DEPLOYED_OPTIONS.
+    isolation: str | None = None
     #: At most one run with this key runs at a time. A callable gets the arguments of the run.
     lock_key: Key = None
     #: At most ``concurrency_limit`` runs with this key run at a time. A callable gets the arguments of the
@@ -89,11 +106,20 @@ class ReproqTask(Task):
         **options: Any,
     ) -> ReproqTask:
         """A copy with other values. ``options`` are the fields of this class; a timedelta ``run_after``
-        counts from now."""
+        counts from now.
+
+        Raises TypeError for an unknown option, and for one of DEPLOYED_OPTIONS: a run does not carry those.
+        """
+        if fixed := options.keys() & DEPLOYED_OPTIONS:
+            raise TypeError(
+                f"using() cannot change {min(fixed)}: the process that runs the task reads it from the code "
+                "there, it is not stored with a run; give it to the decorator"
+            )
         unknown = options.keys() - TASK_OPTIONS
         if unknown:
             raise TypeError(
-                f"using() got the unknown option {min(unknown)!r}; it takes {', '.join(sorted(TASK_OPTIONS))}"
+                f"using() got the unknown option {min(unknown)!r}; "
+                f"it takes {', '.join(sorted(TASK_OPTIONS - DEPLOYED_OPTIONS))}"
             )
         given = {
             "priority": priority,
@@ -120,6 +146,10 @@ TASK_OPTIONS: Final = frozenset(field.name for field in fields(ReproqTask)) - {
     field.name for field in fields(Task)
 }
 
+#: Options that apply as the code in the running process states them, to all runs of the task: they are no
+#: part of a run, so a deployment changes them for the runs that wait, too.
+DEPLOYED_OPTIONS: Final = frozenset({"retry_on", "discard_on", "soft_timeout", "max_memory", "isolation"})
+
 
 def _unpickle(module_path: str, changes: dict[str, Any]) -> Task:
     registered = import_string(module_path)
@@ -140,6 +170,11 @@ def task(
     max_attempts: int | None = ...,
     timeout: float | timedelta | None = ...,
     backoff: Backoff = ...,
+    retry_on: Exceptions = ...,
+    discard_on: Exceptions = ...,
+    soft_timeout: float | timedelta | None = ...,
+    max_memory: Memory | None = ...,
+    isolation: str | None = ...,
     lock_key: Key = ...,
     concurrency_key: Key = ...,
     concurrency_limit: int = ...,

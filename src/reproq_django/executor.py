@@ -75,9 +75,10 @@ def _execute(options: argparse.Namespace) -> str:
     except ValueError as error:
         return envelope.refused(envelope.INVALID_SPEC, error)
     site.load(options.settings or (spec.get("django") or {}).get("settings_module"))
-    from reproq_django.execution import run
+    from reproq_django.execution import notes, run, usage
 
-    return run.execute(run.by_hand(options.result_id, options.attempt, spec))
+    this = run.by_hand(options.result_id, options.attempt, spec)
+    return run.execute(this, usage.Meter(), notes.channel_from_environment())
 
 
 def _read_spec(options: argparse.Namespace) -> dict[str, Any]:

@@ -260,7 +260,7 @@ def task_errors(entries: Iterable[Any], *, cancelled: bool = False) -> list[Task
 
 
 def _task_error(entry: Mapping[str, Any]) -> TaskError:
-    path = entry.get("exception_class") if entry.get("kind") == "app_error" else None
+    path = entry.get("exception_class") if entry.get("kind") in ("app_error", "given_up") else None
     if not path:
         path = _class_path(RUN_ERRORS.get(str(entry.get("kind")), RunError))
     return TaskError(

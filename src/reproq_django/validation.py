@@ -11,7 +11,8 @@ from django.tasks.base import Task
 from django.tasks.exceptions import InvalidTask
 
 from reproq_django.conf import BACKOFF_DEFAULTS, MAX_INT
-from reproq_django.definition import ReproqTask, backoff_policy
+from reproq_django.definition import ReproqTask, backoff_policy, whole_seconds
+from reproq_django.limits import ISOLATIONS, memory_bytes, soft_seconds
 from reproq_django.rates import starts_per_second
 from reproq_django.status import DEDUP_MODES, OVER_LIMIT
 
@@ -19,8 +20,9 @@ from reproq_django.status import DEDUP_MODES, OVER_LIMIT
 _MAX_EXPIRES_IN: Final = timedelta(days=365_000)
 
 
-def validate_options(task: Task) -> None:
-    """Raises InvalidTask for an option that no run could honour."""
+def validate_options(task: Task, *, default_timeout: int | None = None) -> None:
+    """Raises InvalidTask for an option that no run could honour. ``default_timeout`` is the timeout of a task
+    without one, in seconds, where that is known."""
     if not isinstance(task, ReproqTask):
         return
     if task.max_attempts is not None and not (
@@ -51,6 +53,8 @@ def validate_options(task: Task) -> None:
     if task.dedup is not None and not (isinstance(task.dedup, bool) or task.dedup in DEDUP_MODES):
         raise InvalidTask('dedup must be True, False or "ready".')
     _validate_backoff(task.backoff)
+    _validate_exceptions(task)
+    _validate_process(task, default_timeout)
 
 
 def _validate_over_limit(task: ReproqTask) -> None:
@@ -89,6 +93,35 @@ def _validate_backoff(backoff: Any) -> None:
         raise InvalidTask("backoff takes finite numbers from 0 up.")
     if not isinstance(policy["jitter"], bool):
         raise InvalidTask("backoff's jitter is True or False.")
+
+
+def _validate_exceptions(task: ReproqTask) -> None:
+    for name in ("retry_on", "discard_on"):
+        given = getattr(task, name)
+        classes = given if isinstance(given, tuple) else (given,)
+        if given is not None and not all(
+            isinstance(each, type) and issubclass(each, BaseException) for each in classes
+        ):
+            raise InvalidTask(f"{name} must be an exception class or a tuple of them, not {given!r}.")
+    if task.retry_on == ():
+        raise InvalidTask("retry_on is empty, so nothing would be tried again; that is max_attempts=1.")
+
+
+def _validate_process(task: ReproqTask, default_timeout: int | None) -> None:
+    if task.isolation is not None and task.isolation not in ISOLATIONS:
+        raise InvalidTask(f'isolation must be "pool", "fork", "process" or None, not {task.isolation!r}.')
+    if task.max_memory is not None:
+        memory_bytes(task.max_memory)
+    if task.soft_timeout is None:
+        return
+    soft = soft_seconds(task.soft_timeout)
+    hard = default_timeout if task.timeout is None else whole_seconds(task.timeout)
+    if hard is not None and soft >= hard:
+        source = 'OPTIONS["TIMEOUT_SECONDS"]' if task.timeout is None else "its timeout"
+        raise InvalidTask(
+            f"soft_timeout ({soft:g} s) leaves no time before {source} ({hard} s), when the task is killed; "
+            "make it shorter, or the timeout longer."
+        )
 
 
 def _is_timeout(value: Any) -> bool:

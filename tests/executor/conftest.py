@@ -19,18 +19,23 @@ SOURCE = HERE.parent.parent / "src"
 WAIT_SECONDS = 60
 
 
-@pytest.fixture
-def environment(tmp_path):
+def make_environment(folder):
     """The environment that a worker of the sample site hands down."""
     paths = [str(SOURCE), str(HERE)]
     return {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.pathsep.join(paths),
         "DJANGO_SETTINGS_MODULE": "sample.settings",
-        "ALLOWED_TASK_MODULES": "sample.tasks.",
+        "ALLOWED_TASK_MODULES": "sample.tasks.,sample.wishes,sample.hostile",
         "REPROQ_DB_ALIAS": "default",
-        "SAMPLE_DATABASE": str(tmp_path / "sample.sqlite3"),
+        "SAMPLE_DATABASE": str(folder / "sample.sqlite3"),
     }
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """See make_environment."""
+    return make_environment(tmp_path)
 
 
 def make_spec(name, *args, **kwargs):
@@ -81,6 +86,7 @@ class OneShot:
             check=False,
         )
         done.envelope = json.loads(done.stdout) if done.stdout else None
+        done.usage = (done.envelope or {}).pop("usage", None)
         return done
 
 
@@ -97,6 +103,9 @@ class PoolChild:
         self.stream = stream
         self.output = output
         self.epochs = itertools.count(1)
+        #: The notes that came before the last results, and what the last run has used.
+        self.notes = []
+        self.usage = None
 
     def send(self, *specs, **fields):
         """Send one run per spec in a single write."""
@@ -127,10 +136,16 @@ class PoolChild:
 
         reader = self.__dict__.setdefault("reader", frames.FrameReader(self.stream.fileno()))
         found = []
-        for _ in range(count):
+        self.notes = []
+        while len(found) < count:
             payload = reader.read()
             assert payload is not None, "the child closed its stream"
-            found.append(json.loads(payload))
+            message = json.loads(payload)
+            if message["type"] == "result":
+                self.usage = message["envelope"].pop("usage")
+                found.append(message)
+            else:
+                self.notes.append(message)
         return found
 
     def run(self, spec, **fields):
@@ -175,6 +190,13 @@ class Zygote:
                 return packet
             self.set_aside.append(packet)
 
+    def exit_code(self, child):
+        """The exit code of a child, when it has ended."""
+        while True:
+            packet = self.packet("exited")
+            if packet["pid"] == child.pid:
+                return os.waitstatus_to_exitcode(packet["status"])
+
     def ask(self, descriptors, **shape):
         token = next(self.tokens)
         packet = json.dumps({"type": "fork", "token": token, **shape}).encode()
@@ -184,11 +206,13 @@ class Zygote:
         self.control.sendmsg([packet], rights)
         return token
 
-    def fork(self, **shape):
+    def fork(self, stdout=None, **shape):
+        """One more child; what it prints goes to a file, or to ``stdout``."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         output = self.folder / f"child-{next(self.tokens)}.log"
         with theirs, open(output, "wb") as log:
-            token = self.ask([theirs.fileno(), log.fileno(), log.fileno()], **shape)
+            out = log.fileno() if stdout is None else stdout
+            token = self.ask([theirs.fileno(), out, log.fileno()], **shape)
             answer = self.packet("forked")
         assert answer["token"] == token
         # A blocking descriptor, which gives up all the same.
@@ -226,5 +250,23 @@ def start_zygote(environment, tmp_path):
 def zygote(start_zygote):
     """A zygote that is ready."""
     zygote = start_zygote()
-    assert zygote.packet()["type"] == "ready"
+    zygote.packet("ready")
     return zygote
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory):
+    """A zygote for all tests of a module: those that do something to a child, and nothing to the zygote."""
+    folder = tmp_path_factory.mktemp("warm")
+    zygote = Zygote(make_environment(folder), folder)
+    zygote.packet("ready")
+    yield zygote
+    zygote.close()
+
+
+@pytest.fixture
+def child(warm):
+    """A child that no other test has used."""
+    child = warm.fork()
+    yield child
+    child.stream.close()

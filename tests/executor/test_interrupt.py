@@ -9,26 +9,15 @@ import time
 
 import pytest
 
-WAIT_SECONDS = 30
+from executor.waiting import WAIT_SECONDS, until_it_says
+from reproq_django.errors import TaskCancelled
+from reproq_django.execution import interrupt
 
 
 @pytest.fixture
 def witness(tmp_path):
     """A file that the task writes to: ``up`` when it may be interrupted."""
     return tmp_path / "witness"
-
-
-@pytest.fixture
-def child(zygote):
-    """A warm child."""
-    return zygote.fork()
-
-
-def until_it_says(witness, word):
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (witness.exists() and word in witness.read_text().split()):
-        assert time.monotonic() < deadline, f"the task has not said {word!r}"
-        time.sleep(0.01)
 
 
 def interrupted(child, spec, witness):
@@ -136,3 +125,24 @@ def test_in_mode_process_the_envelope_says_so_too(environment, spec, witness, ta
     answer, said = process.communicate(timeout=WAIT_SECONDS)
     assert json.loads(answer)["kind"] == "cancelled", said
     assert process.returncode == 1
+
+
+def test_what_must_not_be_torn_ends_before_the_interruption():
+    done = []
+
+    def whole():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("whole")
+
+    def task():
+        interrupt.held(whole)
+        done.append("more")
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        interrupt.install()
+        with pytest.raises(TaskCancelled):
+            interrupt.call(task, [], {})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done == ["whole"]

@@ -4,39 +4,22 @@ import json
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
+from executor.waiting import WAIT_SECONDS, gone, wait_until
 from reproq_django import __version__
-
-WAIT_SECONDS = 30
-
-
-def wait_until(condition, what):
-    """Poll a condition that no event announces."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {WAIT_SECONDS} s until {what}"
-        time.sleep(0.01)
-
-
-def gone(pid):
-    """Whether no live process has that id; a zombie does not run."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_ready_says_what_is_running(start_zygote):
     zygote = start_zygote()
-    packet = zygote.packet()
-    assert packet["type"] == "ready"
+    packet = zygote.packet("ready")
     assert packet["pid"] == zygote.process.pid
     assert packet["version"] == __version__
-    assert packet.keys() == {"type", "pid", "python", "django", "version"}
+    assert packet.keys() == {"type", "pid", "python", "django", "version", "source_roots"}
+    assert str(Path(__file__).parent / "sample") in packet["source_roots"]
+    assert not any("site-packages" in root for root in packet["source_roots"])
 
 
 def test_a_site_that_cannot_be_imported(start_zygote):
@@ -127,7 +110,7 @@ def test_when_the_worker_goes_everyone_goes(zygote, spec, tmp_path):
 
 def test_a_thread_of_the_site_keeps_nobody(start_zygote, spec, tmp_path):
     zygote = start_zygote(DJANGO_SETTINGS_MODULE="sample.threads_at_import")
-    assert zygote.packet()["type"] == "ready"
+    assert "threads while it is imported (site-thread)" in zygote.packet("ready")["unsafe"]
     assert zygote.fork().run(spec("add", 1))["ok"]
     assert zygote.close() == 0
     assert "site-thread" in (tmp_path / "zygote.log").read_text()
@@ -168,8 +151,13 @@ def test_a_worker_that_stops_reading_kills_nobody_else(zygote, spec):
 
 def test_streams_that_the_task_closed(zygote, spec):
     child = zygote.fork()
-    assert child.run(spec("closes_its_streams"))["return"] == "closed"
-    assert child.run(spec("add", 1))["return"] == 1
+    child.send(spec("closes_its_streams"), spec("add", 1))
+    (result,) = child.results(1)
+    assert (result["envelope"]["return"], result["retire"]) == (
+        "closed",
+        "it has closed sys.stdout or sys.stderr",
+    )
+    assert zygote.packet("exited")["status"] == 0, "it has begun no other run"
 
 
 def test_the_envelope_is_ascii(zygote, spec):

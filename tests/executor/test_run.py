@@ -3,12 +3,6 @@
 import pytest
 
 
-@pytest.fixture
-def child(zygote):
-    """A warm child."""
-    return zygote.fork()
-
-
 @pytest.mark.parametrize(
     ("kind", "words"),
     [

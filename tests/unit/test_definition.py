@@ -10,6 +10,7 @@ from django.utils import timezone
 from reproq_django import task
 from reproq_django.concurrency import limits_concurrency
 from reproq_django.definition import ReproqTask, backoff_policy
+from reproq_django.limits import memory_bytes, soft_seconds
 from testapp import tasks
 
 
@@ -135,6 +136,27 @@ def echo(value):
         {"rate_limit": 1, "rate_burst": True},
         {"rate_limit": 1, "rate_burst": 2**31},
         {"rate_burst": 2},
+        {"retry_on": "ValueError"},
+        {"retry_on": ()},
+        {"retry_on": [ValueError]},
+        {"discard_on": (ValueError, 5)},
+        {"discard_on": int},
+        {"soft_timeout": 0},
+        {"soft_timeout": True},
+        {"soft_timeout": float("nan")},
+        {"soft_timeout": "5"},
+        {"soft_timeout": 5, "timeout": 5},
+        {"soft_timeout": timedelta(minutes=2), "timeout": 60},
+        {"soft_timeout": 900},
+        {"max_memory": 256},
+        {"max_memory": 2**61},
+        {"max_memory": True},
+        {"max_memory": 1e9},
+        {"max_memory": "256"},
+        {"max_memory": "1.5G"},
+        {"max_memory": "much"},
+        {"isolation": "thread"},
+        {"isolation": ["fork"]},
         {"over_limit": "drop", "concurrency_key": "k", "concurrency_limit": 1},
         {"over_limit": None, "concurrency_key": "k", "concurrency_limit": 1},
         {"over_limit": ["wait"], "concurrency_key": "k", "concurrency_limit": 1},
@@ -172,3 +194,50 @@ def test_backoff_policies_are_complete():
     assert backoff_policy(5) == {"base": 5, "factor": 1, "cap": 5, "jitter": False}
     assert backoff_policy({"base": 1}) == {"base": 1, "factor": 2, "cap": 3600, "jitter": True}
     assert backoff_policy(lambda error, attempt: None) is None
+
+
+def test_what_a_task_says_of_its_process():
+    made = task(
+        retry_on=(OSError, TimeoutError),
+        discard_on=ValueError,
+        soft_timeout=timedelta(seconds=5),
+        timeout=6,
+        max_memory="256M",
+        isolation="fork",
+    )(plain)
+    assert made.discard_on is ValueError
+    assert soft_seconds(made.soft_timeout) == 5.0
+    assert [memory_bytes(text) for text in ("256M", "1G", "4 mib", "2GB", 2**20)] == [
+        256 * 2**20,
+        2**30,
+        4 * 2**20,
+        2 * 2**30,
+        2**20,
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"retry_on": OSError},
+        {"discard_on": OSError},
+        {"soft_timeout": 5},
+        {"max_memory": "1G"},
+        {"isolation": "fork"},
+    ],
+    ids=str,
+)
+def test_a_run_does_not_carry_what_the_process_reads_from_the_code(options):
+    with pytest.raises(TypeError, match="give it to the decorator"):
+        tasks.noop.using(**options)
+
+
+def test_a_shorter_timeout_must_leave_room_for_the_soft_one(settings):
+    patient = task(soft_timeout=20)(plain)
+    with pytest.raises(InvalidTask, match=r"leaves no time before its timeout \(10 s\)"):
+        patient.using(timeout=10)
+    settings.TASKS = {
+        "default": {"BACKEND": "reproq_django.backend.ReproqBackend", "OPTIONS": {"TIMEOUT_SECONDS": 20}}
+    }
+    with pytest.raises(InvalidTask, match="TIMEOUT_SECONDS"):
+        task(soft_timeout=20)(plain)

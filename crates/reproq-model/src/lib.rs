@@ -18,11 +18,13 @@
 
 pub mod admission;
 pub mod allow;
+mod attempt_end;
 pub mod ids;
 pub mod isolation;
 pub mod outcome;
 pub mod queues;
 pub mod rate;
+mod record;
 pub mod retry;
 pub mod spec;
 pub mod status;

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
 import random
 import signal
 import sys
+from json.encoder import encode_basestring_ascii
 
-from reproq_django.execution import frames, interrupt, run, site, streams
+from reproq_django.execution import frames, interrupt, run, site, streams, traces
+from reproq_django.execution.attempt import Run
+from reproq_django.execution.notes import Channel
+from reproq_django.execution.usage import Meter
 
 PR_SET_PDEATHSIG = 1
+
+#: Exit codes: the worker counts a crash when a run was under way.
+UNREADABLE_STREAM = 71
+LOST_DESCRIPTORS = 74
+
+#: Set in a process that a task has forked; it must never answer for its parent.
+_is_fork = False
 
 
 def main(parent: int, stream: int, stdout: int, stderr: int, *, shared: bool = False) -> int:
@@ -24,55 +36,92 @@ def main(parent: int, stream: int, stdout: int, stderr: int, *, shared: bool = F
         shared: whether it works on several runs at once.
 
     Returns:
-        The exit code: 0 when the worker closed the stream, 71 when what it sent cannot be read.
+        The exit code: 0 when the worker closed the stream, or after a task that has left something behind; 71
+        when what the worker sent cannot be read; 74 when a task has closed the descriptors that it must not.
     """
     os.setsid()
     if not _die_with(parent):
         return 0
     stream = _settle(stream, stdout, stderr)
     _reset_signals()
-    random.seed()
+    traces.adopt_orphans()
+    reseed()
     site.close_connections()
-    try:
-        if shared:
-            # Imported here: most children never need it.
-            from reproq_django.execution import shared as several
+    if shared:
+        # Imported here: most children never need it.
+        from reproq_django.execution import shared as several
 
-            return several.work(stream)
-        return _work(stream)
-    finally:
-        run.stop_event_loop()
-        site.close_connections()
+        return several.work(stream)
+    return _work(stream)
+
+
+def reseed() -> None:
+    """Give this process random numbers of its own."""
+    random.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
 
 
 def _work(stream: int) -> int:
-    reader = frames.FrameReader(stream)
+    reader, channel, outputs = frames.FrameReader(stream), Channel(stream), streams.Outputs()
+    os.register_at_fork(after_in_child=lambda: _let_go_of(stream))
+    meter, before = Meter(), traces.Traces()
+    printed = False
     while True:
         try:
             payload = reader.read()
         except frames.FrameError as error:
             print(f"reproq: the stream from the worker is broken: {error}", file=sys.stderr)
-            return 71
+            return UNREADABLE_STREAM
         except ConnectionResetError:
-            return 0
+            payload = None
         if payload is None:
+            run.stop_event_loop()
+            site.close_connections()
             return 0
-        message = json.loads(payload)
+        # Decoded here, or `loads` would first guess the encoding.
+        message = json.loads(payload.decode())
         if message.get("type") != "run":
             continue
-        envelope = run.execute(message)
+        if printed and not outputs.wait(stream):
+            return 0
+        envelope = run.execute(message, meter, channel)
+        if _is_fork:
+            os._exit(0)
         streams.flush()
         try:
-            frames.write(stream, _result(message, envelope))
+            printed = outputs.waiting()
+        except OSError:
+            return LOST_DESCRIPTORS
+        retire = before.left()
+        try:
+            channel.write(_result(message, envelope, printed, retire))
         except (BrokenPipeError, ConnectionResetError):
+            return 0
+        except OSError:
+            return LOST_DESCRIPTORS
+        if retire is not None:
+            # At once: what a task has left may keep an orderly end waiting.
             return 0
 
 
-def _result(message: run.Run, envelope: str) -> bytes:
+def _let_go_of(stream: int) -> None:
+    """In a process that a task forks: the worker must see the end of the stream with this child's end."""
+    global _is_fork
+    _is_fork = True
+    with contextlib.suppress(OSError):
+        os.close(stream)
+
+
+def _result(message: Run, envelope: str, printed: bool, retire: str | None) -> bytes:
     # The envelope is JSON text already; encoding it as part of an object would mean to parse it first.
-    result_id = json.dumps(message["result_id"])
+    result_id = encode_basestring_ascii(message["result_id"])
     epoch = int(message["epoch"])
-    return f'{{"type":"result","result_id":{result_id},"epoch":{epoch},"envelope":{envelope}}}'.encode(
+    flags = '"output":true,' if printed else ""
+    if retire is not None:
+        flags += f'"retire":{json.dumps(retire)},'
+    return f'{{"type":"result","result_id":{result_id},"epoch":{epoch},{flags}"envelope":{envelope}}}'.encode(
         "ascii"
     )
 
@@ -123,6 +172,7 @@ def _reset_signals() -> None:
     for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
     interrupt.install()
+    interrupt.install_timer()
     signal.signal(signal.SIGTERM, _stay)
     os.register_at_fork(after_in_child=_default_termination)
 
@@ -134,3 +184,4 @@ def _stay(number: int, frame: object) -> None:
 def _default_termination() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)

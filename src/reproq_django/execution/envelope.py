@@ -16,6 +16,10 @@ INVALID_SPEC = "invalid_spec"
 INVALID_RESULT = "invalid_result"
 SECURITY_VIOLATION = "security_violation"
 CANCELLED = "cancelled"
+GIVEN_UP = "given_up"
+SNOOZED = "snoozed"
+TIMEOUT = "timeout"
+MEMORY_LIMIT = "memory_limit"
 
 MAX_RETURN_BYTES = 16 * 1024 * 1024
 MAX_MESSAGE_BYTES = 8 * 1024
@@ -42,9 +46,11 @@ def encode(value: Any) -> str:
     except (TypeError, ValueError) as error:
         if str(error) == "Circular reference detected":
             raise InvalidResult("the return value contains itself; return plain data") from error
-        place, found = _first_foreign(value, "return value") or ("return value", str(error))
+        foreign = _first_foreign(value, "return value")
+        if foreign is None:
+            raise InvalidResult(f"the task's return value cannot be written as JSON: {error}") from error
         raise InvalidResult(
-            f"the task's {place} is {found}, which is not JSON; "
+            f"the task's {foreign[0]} is {foreign[1]}, which is not JSON; "
             "return None, or plain strings, numbers, lists and dicts"
         ) from error
     if len(text) > MAX_RETURN_BYTES:
@@ -96,19 +102,19 @@ def succeeded(text: str, *, metadata: dict[str, Any] | None = None) -> str:
 
 
 def failed(
-    error: BaseException, *, retry_in: float | None = None, metadata: dict[str, Any] | None = None
+    error: BaseException,
+    *,
+    kind: str = APP_ERROR,
+    retry_in: float | None = None,
+    metadata: dict[str, Any] | None = None,
 ) -> str:
     """The envelope of a task that raised ``error``.
 
     Args:
+        kind: what the error means for the run.
         retry_in: seconds until the next attempt, if the task itself says so.
     """
-    return _failure(APP_ERROR, error, retry_in=retry_in, metadata=metadata, with_traceback=True)
-
-
-def cancelled(error: BaseException, *, metadata: dict[str, Any] | None = None) -> str:
-    """The envelope of a task that ``error`` has stopped because its run was cancelled."""
-    return _failure(CANCELLED, error, retry_in=None, metadata=metadata, with_traceback=True)
+    return _failure(kind, error, retry_in=retry_in, metadata=metadata, with_traceback=kind != SNOOZED)
 
 
 def refused(kind: str, error: BaseException, *, metadata: dict[str, Any] | None = None) -> str:
@@ -141,9 +147,16 @@ def _failure(
     return f'{text[:-1]},"metadata":{_storable(metadata)}}}'
 
 
+def with_usage(text: str, usage: str | None) -> str:
+    """The envelope ``text`` with what the attempt has used, JSON text as well."""
+    return text if usage is None else f'{text[:-1]},"usage":{usage}}}'
+
+
 def class_path(error: BaseException) -> str:
     """The dotted path of the exception's class."""
-    return clean(f"{type(error).__module__}.{type(error).__qualname__}")
+    module, name = type(error).__module__, type(error).__qualname__
+    # A class may say anything of its module, even what is no text.
+    return clean(f"{module}.{name}" if isinstance(module, str) else name)
 
 
 def message_of(error: BaseException) -> str:

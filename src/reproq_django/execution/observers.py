@@ -6,6 +6,7 @@ but Django's own logging listens and the task takes no context, the same lines a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from functools import cache
@@ -23,6 +24,7 @@ from django.utils.log import RequireDebugTrue
 
 from reproq_django.context import ReproqTaskContext
 from reproq_django.execution import envelope
+from reproq_django.execution.notes import Notes
 from reproq_django.result import ReproqTaskResult
 from reproq_django.status import DJANGO_STATUS, RunStatus
 
@@ -32,12 +34,25 @@ _LINE = "Task id=%s path=%s state=%s"
 
 
 def watch(
-    run: dict[str, Any], task: Task[..., Any], alias: str, args: list[Any], kwargs: dict[str, Any]
+    run: dict[str, Any],
+    task: Task[..., Any],
+    alias: str,
+    args: list[Any],
+    kwargs: dict[str, Any],
+    notes: Notes | None,
 ) -> Unwatched | Watched:
-    """Return what has to be told about the course of this attempt. ``alias`` is the database of the run."""
+    """Return what has to be told about the course of this attempt. ``alias`` is the database of the run,
+    ``notes`` what the task's context says to the worker."""
     if task.takes_context or not only_django_listens():
-        return Watched(run, task, alias, args, kwargs)
+        return Watched(run, task, alias, args, kwargs, notes)
     return Unwatched(run, task)
+
+
+def complain(message: str, *args: object) -> None:
+    """Log the exception that is being handled, where that is possible: a task may have closed what the log
+    goes to."""
+    with contextlib.suppress(Exception):
+        logger.exception(message, *args)
 
 
 def only_django_listens() -> bool:
@@ -98,6 +113,10 @@ class Unwatched:
         # Wanted by somebody, so no error; the traceback says how far the task had come.
         self._log(logging.WARNING, TaskResultStatus.FAILED, error)
 
+    def snoozed(self) -> None:
+        if _info_is_heard():
+            self._log(logging.INFO, TaskResultStatus.READY)
+
     def changed_metadata(self) -> dict[str, Any] | None:
         return None
 
@@ -105,15 +124,21 @@ class Unwatched:
         path = self._task.module_path
         try:
             _django_logger.log(level, _LINE, self._run["result_id"], path, status, exc_info=error)
-        except Exception:  # a site's log handler may raise anything; it never fails a task
-            logger.exception("logging the course of %s failed", path)
+        except Exception:  # noqa: BLE001 - a site's log handler may raise anything; it never fails a task
+            complain("logging the course of %s failed", path)
 
 
 class Watched:
     """Signals go out, and a task that takes it gets its context."""
 
     def __init__(
-        self, run: dict[str, Any], task: Task[..., Any], alias: str, args: list[Any], kwargs: dict[str, Any]
+        self,
+        run: dict[str, Any],
+        task: Task[..., Any],
+        alias: str,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        notes: Notes | None,
     ) -> None:
         self._sender = type(_backend_of(run, task))
         self._result = ReproqTaskResult.running(task=task, frame=run, alias=alias, args=args, kwargs=kwargs)
@@ -125,6 +150,7 @@ class Watched:
                 epoch=run.get("epoch"),
                 attempt_number=run["attempt"],
                 metadata=self._metadata,
+                notes=notes,
             )
             if task.takes_context
             else None
@@ -143,6 +169,10 @@ class Watched:
     def cancelled(self, error: BaseException) -> None:
         self._end_badly(RunStatus.CANCELLED, error)
 
+    def snoozed(self) -> None:
+        # Told as finished, since it was told as started; its status says that there is more to come.
+        self._end(RunStatus.READY, finished_at=None)
+
     def _end_badly(self, status: RunStatus, error: BaseException) -> None:
         entry = TaskError(
             exception_class_path=envelope.class_path(error), traceback=envelope.traceback_of(error)
@@ -154,7 +184,8 @@ class Watched:
         return self._metadata if _as_text(self._metadata) != self._metadata_before else None
 
     def _end(self, status: RunStatus, **values: Any) -> None:
-        values |= {"status": DJANGO_STATUS[status], "raw_status": status.value, "finished_at": timezone.now()}
+        told = {"status": DJANGO_STATUS[status], "raw_status": status.value, "finished_at": timezone.now()}
+        values = told | values
         for name, value in values.items():
             # The dataclass is frozen for its readers; Django's own backends write to it the same way.
             object.__setattr__(self._result, name, value)
@@ -163,8 +194,8 @@ class Watched:
     def _send(self, signal: Signal) -> None:
         try:
             signal.send_robust(sender=self._sender, task_result=self._result)
-        except BaseException:  # Django stops at Exception; a receiver never fails a task
-            logger.exception("a receiver of a task signal failed")
+        except BaseException:  # noqa: BLE001 - Django stops at Exception; a receiver never fails a task
+            complain("a receiver of a task signal failed")
 
 
 def _backend_of(run: dict[str, Any], task: Task[..., Any]) -> BaseTaskBackend:

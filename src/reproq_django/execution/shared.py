@@ -20,8 +20,18 @@ from typing import Any
 
 from asgiref.sync import SyncToAsync, ThreadSensitiveContext, sync_to_async
 
-from reproq_django.errors import TaskCancelled
-from reproq_django.execution import capture, envelope, frames, interrupt, observers, run, site, streams
+from reproq_django.errors import SoftTimeout, TaskCancelled, TaskInterrupted
+from reproq_django.execution import (
+    attempt,
+    capture,
+    envelope,
+    frames,
+    interrupt,
+    observers,
+    site,
+    streams,
+)
+from reproq_django.execution.notes import Channel
 from reproq_django.serialization import MARKER
 
 #: A coroutine that does not give way for so long is named to the worker.
@@ -43,7 +53,7 @@ class _Child:
         self.stream = stream
         self.reader = frames.FrameReader(stream)
         self.runs: dict[Key, _Run] = {}
-        self.writing = threading.Lock()
+        self.channel = Channel(stream)
         self.closed: asyncio.Future[int]
         self.beat = time.monotonic()
 
@@ -95,11 +105,10 @@ class _Child:
         self.write(json.dumps(message, separators=(",", ":")).encode("ascii"))
 
     def write(self, payload: bytes) -> None:
-        with self.writing:
-            try:
-                frames.write(self.stream, payload)
-            except OSError:
-                self.loop.call_soon_threadsafe(self.close)
+        try:
+            self.channel.write(payload)
+        except OSError:
+            self.loop.call_soon_threadsafe(self.close)
 
     def answer(self, ended: _Run, text: str) -> None:
         self.runs.pop(ended.key, None)
@@ -130,7 +139,7 @@ class _Child:
 class _Run:
     """One run in this child."""
 
-    def __init__(self, child: _Child, message: run.Run, *, fetches: bool) -> None:
+    def __init__(self, child: _Child, message: attempt.Run, *, fetches: bool) -> None:
         self.child, self.message, self.fetches = child, message, fetches
         self.key: Key = (message["result_id"], message["epoch"])
         self.captured = capture.Captured()
@@ -138,7 +147,10 @@ class _Run:
         self.task: asyncio.Task[Any] | None = None
         self.inner: asyncio.Task[Any] | None = None
         self.thread: threading.Thread | None = None
-        self.why: BaseException | None = None
+        #: Why the run was interrupted, last.
+        self.why: TaskInterrupted | None = None
+        self.alarm: asyncio.TimerHandle | None = None
+        self.soft: tuple[float, float] | None = None
         self.lock = threading.Lock()
 
     def start(self) -> None:
@@ -159,22 +171,44 @@ class _Run:
         self.child.answer(self, text)
 
     async def outcome(self) -> str:
-        attempt = await _apart(self.fetches, run.begin, self.message)
-        if isinstance(attempt, str):
-            return attempt
         # A site's receivers may use the database, which must not be done on the event loop.
         apart = not observers.only_django_listens()
-        await _apart(apart, attempt.watch.started)
+        channel, extended = self.child.channel, self.extended
+        this = await _apart(self.fetches or apart, attempt.begin, self.message, channel, extended)
+        if isinstance(this, str):
+            return this
+        self.arm(this.soft_timeout())
         try:
-            value = await self.call(attempt)
+            value = await self.call(this)
         except BaseException as error:  # noqa: BLE001 - a task may raise anything
-            return await _apart(apart, attempt.raised, self.meaning(error))
-        return await _apart(apart, attempt.returned, value)
+            return await _apart(apart, this.raised, self.meaning(error))
+        finally:
+            self.arm(None)
+        return await _apart(apart, this.returned, value)
 
-    async def call(self, attempt: run.Attempt) -> Any:
-        if not attempt.is_coroutine:
-            return await self.call_in_thread(attempt)
-        self.inner = self.child.loop.create_task(_kept_in(attempt))
+    def arm(self, soft: tuple[float, float] | None) -> None:
+        """Raise ``SoftTimeout`` after ``soft[0]`` seconds; None: not any more."""
+        if self.alarm is not None:
+            self.alarm.cancel()
+        self.soft, self.alarm = soft, None
+        if soft is not None:
+            message = f"the attempt has taken its soft timeout of {soft[0]:g} s"
+            self.alarm = self.child.loop.call_later(soft[0], self.stop, SoftTimeout(message))
+
+    def extended(self, seconds: float) -> None:
+        """The hard timeout now ends ``seconds`` from now at the earliest: the soft one moves along."""
+        self.child.loop.call_soon_threadsafe(self.rearm, seconds)
+
+    def rearm(self, seconds: float) -> None:
+        if self.soft is not None and self.alarm is not None:
+            left = 0.0 if self.alarm.cancelled() else self.alarm.when() - self.child.loop.time()
+            if (moved := seconds - self.soft[1]) > left:
+                self.arm((moved, self.soft[1]))
+
+    async def call(self, this: attempt.Attempt) -> Any:
+        if not this.known.is_coroutine:
+            return await self.call_in_thread(this)
+        self.inner = self.child.loop.create_task(_kept_in(this))
         if self.why is not None:
             self.inner.cancel()
         try:
@@ -185,7 +219,7 @@ class _Run:
             raise error
         return value
 
-    async def call_in_thread(self, attempt: run.Attempt) -> Any:
+    async def call_in_thread(self, this: attempt.Attempt) -> Any:
         done = self.child.loop.create_future()
         context = contextvars.copy_context()
 
@@ -195,7 +229,7 @@ class _Run:
                 # An interruption is heard whenever it comes: in the task, or here, and never after this.
                 try:
                     if outcome is None:
-                        value = attempt.task.func(*attempt.args, **attempt.kwargs)
+                        value = this.known.task.func(*this.args, **this.kwargs)
                         outcome = partial(done.set_result, value)
                     with self.lock:
                         _raise_in(threading.get_ident(), None)
@@ -205,7 +239,7 @@ class _Run:
             try:
                 site.close_connections()
             except Exception:  # noqa: BLE001 - a lost database must not keep a result that exists
-                observers.logger.exception("cleaning up after a task failed")
+                observers.complain("cleaning up after a task failed")
             self.child.loop.call_soon_threadsafe(outcome or done.cancel)
 
         with self.lock:
@@ -216,10 +250,10 @@ class _Run:
         except _Carried as carried:
             raise carried.error from None
 
-    def stop(self, why: BaseException) -> None:
-        """Have ``why`` raised in the run's code, once."""
+    def stop(self, why: TaskInterrupted) -> None:
+        """Have ``why`` raised in the run's code. Who has been cancelled is left to clean up."""
         with self.lock:
-            if self.why is not None:
+            if isinstance(self.why, TaskCancelled):
                 return
             self.why = why
             if self.thread is not None and self.thread.ident is not None:
@@ -249,10 +283,10 @@ class _Run:
             await sync_to_async(site.close_connections, thread_sensitive=True)()
 
 
-async def _kept_in(attempt: run.Attempt) -> tuple[Any, BaseException | None]:
+async def _kept_in(this: attempt.Attempt) -> tuple[Any, BaseException | None]:
     """Call the coroutine. What would end the loop of all is returned instead of raised."""
     try:
-        return await attempt.task.func(*attempt.args, **attempt.kwargs), None
+        return await this.known.task.func(*this.args, **this.kwargs), None
     except (KeyboardInterrupt, SystemExit, GeneratorExit) as error:
         return None, error
 

@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import os
 import sys
-import threading
 from functools import lru_cache
 
 from reproq_django.errors import TaskNotAllowed
@@ -50,16 +49,25 @@ def load(settings_module: str | None = None) -> None:
         if entry != EVERYTHING:
             _import_if_there(entry)
     _imported_by_site = frozenset(sys.modules)
-    close_connections()
-    if threading.active_count() > 1:
-        names = ", ".join(
-            thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
-        )
-        print(
-            f"reproq: the site starts threads while it is imported ({names}); "
-            "forked children will not have them",
-            file=sys.stderr,
-        )
+    _close_early_connections()
+
+
+def _close_early_connections() -> None:
+    """Close what the site has connected while it was imported: no child may share it."""
+    from django.db import connections
+
+    for connection in connections.all(initialized_only=True):
+        if connection.connection is not None:
+            print(
+                f"reproq: the site connects to its database {connection.alias!r} while it is imported; that "
+                "connection is closed now, because no two processes can share one",
+                file=sys.stderr,
+            )
+            connection.close()
+        # A pool has threads, and a fork would have the pool without them.
+        close_pool = getattr(connection, "close_pool", None)
+        if close_pool is not None:
+            close_pool()
 
 
 def _import_if_there(module: str) -> None:

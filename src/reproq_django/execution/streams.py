@@ -1,9 +1,15 @@
-"""Where the protocol and the task's own output go in mode ``process``."""
+"""The task's own output: out of the protocol's way (mode ``process``), and its own run's (mode ``pool``)."""
 
 from __future__ import annotations
 
+import array
+import contextlib
+import errno
+import io
 import os
+import select
 import sys
+import time
 
 _private: list[int] = []
 
@@ -33,11 +39,10 @@ def write_lines_at_once() -> None:
     A pipe would be written to in blocks: what a process printed before it crashed would be lost, what it
     prints while it runs could not be followed, and whatever goes around ``sys.stdout`` would come first.
     """
-    try:
-        sys.stdout.reconfigure(line_buffering=True)
-    except (AttributeError, ValueError):
-        # Closed, or of the site's own making.
-        return
+    # One that is closed, or of the site's own making, stays as it is.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with contextlib.suppress(ValueError):
+            sys.stdout.reconfigure(line_buffering=True)
 
 
 def release_stdout() -> None:
@@ -63,3 +68,47 @@ def flush() -> None:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             continue
+
+
+#: How often a child looks whether the worker has read what the last run printed.
+_LOOK_SECONDS = 0.0002
+
+
+class Outputs:
+    """The pipes behind descriptors 1 and 2, seen from their writing ends."""
+
+    def __init__(self) -> None:
+        # Not everywhere: imported by those who fork.
+        import fcntl
+        import termios
+
+        self._ask, self._question = fcntl.ioctl, termios.FIONREAD
+        # Filled by the kernel; kept, because a new one for each look costs more than the look.
+        self._bytes = array.array("i", [0])
+
+    def waiting(self) -> bool:
+        """Whether something is in them that the worker has not read.
+
+        Raises:
+            OSError: (``EBADF``) a task has closed them.
+        """
+        return self._waiting(1) or self._waiting(2)
+
+    def wait(self, stream: int) -> bool:
+        """Wait until nothing is, however long that takes; ``False`` when ``stream`` closes first."""
+        closed = select.poll()
+        closed.register(stream, getattr(select, "POLLRDHUP", 0))
+        while self.waiting():
+            if closed.poll(0):
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return True
+
+    def _waiting(self, descriptor: int) -> bool:
+        try:
+            self._ask(descriptor, self._question, self._bytes)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise
+            return False  # no pipe: nobody waits for it to be read
+        return self._bytes[0] > 0

@@ -20,7 +20,7 @@ import traceback
 import warnings
 from typing import Any, NoReturn
 
-from reproq_django.execution import site, streams
+from reproq_django.execution import site, streams, survey
 
 #: Requests are small; a packet of this size would already be a mistake.
 MAX_PACKET_BYTES = 64 * 1024
@@ -34,7 +34,7 @@ def serve(control_fd: int) -> int:
     control.setblocking(True)
     control.set_inheritable(False)
     try:
-        facts = _load()
+        packets = _load()
     except BaseException as error:  # noqa: BLE001 - whatever a site can raise while it is imported has to reach the operator
         text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARACTERS:]
         message = f"{type(error).__name__}: {error}"[:1000]
@@ -43,7 +43,8 @@ def serve(control_fd: int) -> int:
         return 1
     zygote = _Zygote(control)
     try:
-        _send(control, facts)
+        for packet in packets:
+            _send(control, packet)
         zygote.loop()
     except (BrokenPipeError, ConnectionResetError):
         pass  # the worker died while we were talking to it: the same end as a closed socket
@@ -52,8 +53,9 @@ def serve(control_fd: int) -> int:
     return 0
 
 
-def _load() -> dict[str, Any]:
-    """Import the site and get ready to fork; returns the ``ready`` packet."""
+def _load() -> list[dict[str, Any]]:
+    """Import the site and get ready to fork; returns the packets that say so, ``ready`` last."""
+    before = survey.open_descriptors()
     site.load()
     import django
 
@@ -61,19 +63,26 @@ def _load() -> dict[str, Any]:
     import reproq_django
     from reproq_django.execution import child  # noqa: F401
 
+    unsafe = survey.why_unsafe(before)
+    if unsafe is not None:
+        print(f"reproq: {unsafe}; forked children would not have them to themselves", file=sys.stderr)
     # What is alive now is shared by all children: out of the collector's sight, its pages stay unwritten and
     # shared.
     gc.collect()
     gc.freeze()
-    # A site that starts threads while it is imported is warned about once by ``site.load``, not at each fork.
+    # A site that starts threads while it is imported is warned about once, above, not at each fork.
     warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
-    return {
+    ready = {
         "type": "ready",
         "pid": os.getpid(),
         "python": platform.python_version(),
         "django": django.get_version(),
         "version": reproq_django.__version__,
+        "source_roots": survey.source_roots(),
     }
+    if unsafe is not None:
+        ready["unsafe"] = unsafe
+    return [*survey.task_packets(), ready]
 
 
 def _send(control: socket.socket, packet: dict[str, Any]) -> None:

@@ -43,12 +43,9 @@ fn failed(run: &RunFacts, kind: &str, error: &str, ended: &str) -> Reason {
         }
         "expired" => Reason::new("expired", format!("it was not started before it expired ({ended})"))
             .advise(format!("{retry} starts it without the expiry")),
-        "crashed" if run.crash_count >= outcome::CRASH_LIMIT => {
-            let text = format!(
-                "it is quarantined: it has killed its process {} times ({ended}): {error}",
-                run.crash_count
-            );
-            Reason::new("quarantined", text)
+        // The kind `crashed`: written before there was one of its own.
+        "quarantined" | "crashed" if run.crash_count >= outcome::CRASH_LIMIT => {
+            Reason::new("quarantined", format!("it has killed its process too often ({ended}): {error}"))
                 .advise(format!("`reproq triage inspect {}`; mend the task, then {retry}", run.id))
                 .with("crash_count", run.crash_count)
         }

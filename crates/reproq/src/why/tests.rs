@@ -328,11 +328,13 @@ fn an_end_is_told_by_its_kind() {
     ] {
         assert_eq!(only(&ended(status, kind, "m")).code, code, "{status} {kind}");
     }
-    let mut third = ended(Failed, "crashed", "signal 11");
-    third.run.crash_count = 3;
-    let reason = only(&third);
-    assert_eq!(reason.code, "quarantined");
-    assert!(reason.text.contains("3 times") && reason.text.ends_with("signal 11"));
+    for kind in ["quarantined", "crashed"] {
+        let mut third = ended(Failed, kind, "signal 11");
+        third.run.crash_count = 3;
+        let reason = only(&third);
+        assert_eq!(reason.code, "quarantined");
+        assert!(reason.text.contains("too often") && reason.text.ends_with("signal 11"));
+    }
     let plain = only(&ended(Failed, "app_error", "no\nway"));
     assert!(
         plain.text.ends_with("at attempt 3 of 3: no way") && plain.text.contains("(60s ago)"),
