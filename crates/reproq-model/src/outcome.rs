@@ -58,6 +58,8 @@ pub enum AttemptEnd {
     },
     /// The lease ran out under another worker: found by reclaim.
     LeaseExpired,
+    /// The worker and all its processes are gone, and its lease need not be waited for: found by another worker of the machine.
+    WorkerDied,
     /// Given back untouched, or interrupted by this worker's shutdown: the attempt does not count.
     Released,
 }
@@ -286,6 +288,12 @@ fn stopped(end: AttemptEnd) -> Failure {
             FailureKind::LeaseExpiry,
             "the worker stopped renewing its lease on this run: it was killed, or lost the database"
                 .to_owned(),
+            None,
+            Some(Duration::ZERO),
+        ),
+        AttemptEnd::WorkerDied => (
+            FailureKind::LeaseExpiry,
+            "the worker was killed, and its processes with it".to_owned(),
             None,
             Some(Duration::ZERO),
         ),

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::executor::{Answer, Seat};
 use crate::finisher::Endings;
 use crate::held::{Held, Orders, Stop};
+use crate::lifecycle::last_moment;
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::shutdown::{Shutdown, Urgency};
@@ -80,7 +81,7 @@ impl Attempts {
                 process
             } else {
                 if first {
-                    seat.send(std::iter::once(&run).chain(&line));
+                    self.send(seat, std::iter::once(&run).chain(&line));
                     first = false;
                 }
                 self.attend(seat, &run, &orders).await
@@ -120,6 +121,15 @@ impl Attempts {
         Err(process)
     }
 
+    /// Gives runs to the process. First the guard has to know how long they may go on if this worker is stopped.
+    fn send<'a>(&self, seat: &mut Seat, runs: impl Iterator<Item = &'a ClaimedRun> + Clone) {
+        let trusted = runs.clone().filter_map(|run| self.held.sent(run.id, run.epoch)).min();
+        if let Some(until) = trusted {
+            seat.trust(last_moment(until, self.settings.lease));
+        }
+        seat.send(runs);
+    }
+
     /// Sees one run through.
     async fn attend(&self, seat: &mut Seat, run: &ClaimedRun, orders: &Orders) -> Process {
         let began = Instant::now();
@@ -131,7 +141,7 @@ impl Attempts {
             () = sleep(limit) => Event::TimeUp,
             () = self.shutdown.reaches(Urgency::Hurry) => Event::Shutdown,
         };
-        let (end, process) = match event {
+        let (mut end, process) = match event {
             Event::Answer(Answer::Envelope(envelope)) => {
                 (Some(AttemptEnd::Answered(envelope)), Process::Stays)
             }
@@ -161,6 +171,10 @@ impl Attempts {
         if process != Process::Stays {
             // Before the run's end is known to anybody: it may begin again elsewhere.
             seat.kill().await;
+            if end.is_some() && seat.was_overdue() {
+                // Not the run's doing. If it has another owner by now, this is not written.
+                end = Some(AttemptEnd::Released);
+            }
         }
         if process != Process::Wanting {
             self.pace.record(&run.task_path, began.elapsed());
@@ -291,6 +305,7 @@ impl Attempts {
             pid: None,
         };
         let transition = classify(end, facts, &mut rand::rng());
+        self.held.ended(run.id, run.epoch);
         telemetry::attempt_ended(run, &transition, took);
         self.endings.leave(Ending { id: run.id, epoch: run.epoch, transition, logs_uri });
     }

@@ -27,6 +27,8 @@ mod telemetry;
 mod wake;
 mod worker;
 
+#[cfg(target_os = "linux")]
+pub use executor::serve_guard;
 pub use executor::{ExecutorError, Mode};
 pub use lifecycle::reclaimed_ending;
 pub use settings::{ExecutorSettings, Settings};

@@ -68,3 +68,11 @@ pub struct ExecutorSettings {
     /// Where the output of attempts is written; none: nowhere.
     pub logs_dir: Option<PathBuf>,
 }
+
+impl ExecutorSettings {
+    /// What a process of the site finds in its environment beyond the worker's own.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        let mine = [("REPROQ_DB_ALIAS", &self.db_alias), ("ALLOWED_TASK_MODULES", &self.allowed_modules)];
+        mine.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    }
+}

@@ -137,6 +137,7 @@ async fn work(
         spawn_local(wake::listen(Rc::clone(&store), Rc::clone(&wake), Rc::clone(&cancel))),
         spawn_local(lifecycle::beat(Rc::clone(&store), Rc::clone(&registration), Rc::clone(&attempts))),
         spawn_local(lifecycle::watch(Rc::clone(&attempts))),
+        spawn_local(lifecycle::tell_guard(Rc::clone(&attempts), Rc::clone(executors))),
         spawn_local(lifecycle::cancel(
             Rc::clone(&store),
             Rc::clone(&registration),

@@ -12,6 +12,7 @@ import sys
 from reproq_django.execution import frames, interrupt, run, site, streams
 
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(parent: int, stream: int, stdout: int, stderr: int) -> int:
@@ -74,12 +75,18 @@ def _result(message: run.Run, envelope: str) -> bytes:
 def _die_with(parent: int) -> bool:
     """Ask the kernel to kill this process when the zygote dies; ``False`` when it is dead already.
 
-    Linux only. Elsewhere the zygote's own farewell (``kill_children``) and the closed stream have to do.
+    And to make it the parent of what its tasks have started and left to its fate: as long as the child lives,
+    that stays below it. Linux only. Elsewhere the zygote's own farewell (``kill_children``) and the closed
+    stream have to do.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-            print(f"reproq: prctl(PR_SET_PDEATHSIG): {os.strerror(ctypes.get_errno())}", file=sys.stderr)
+        for name, option, value in (
+            ("PR_SET_PDEATHSIG", PR_SET_PDEATHSIG, int(signal.SIGKILL)),
+            ("PR_SET_CHILD_SUBREAPER", PR_SET_CHILD_SUBREAPER, 1),
+        ):
+            if libc.prctl(option, value, 0, 0, 0) != 0:
+                print(f"reproq: prctl({name}): {os.strerror(ctypes.get_errno())}", file=sys.stderr)
     return os.getppid() == parent
 
 

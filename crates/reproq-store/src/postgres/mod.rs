@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reproq_model::{Epoch, RunId};
+use reproq_model::{Epoch, Incarnation, RunId};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
@@ -109,12 +109,20 @@ impl Store for PostgresStore {
         lease::expired(self, worker, limit).await
     }
 
+    async fn held_by(&self, incarnation: Incarnation, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
+        lease::held_by(self, incarnation, limit).await
+    }
+
     async fn register(&self, worker: &Registration) -> Result<(), StoreError> {
         registry::register(self, worker).await
     }
 
     async fn deregister(&self, worker: &Registration) -> Result<(), StoreError> {
         registry::deregister(self, worker).await
+    }
+
+    async fn forget(&self, incarnation: Incarnation) -> Result<(), StoreError> {
+        registry::forget(self, incarnation).await
     }
 
     async fn set_wants_wake(&self, worker: &Registration, wants: bool) -> Result<(), StoreError> {

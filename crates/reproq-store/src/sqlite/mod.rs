@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reproq_model::{Epoch, RunId};
+use reproq_model::{Epoch, Incarnation, RunId};
 use tokio::sync::Mutex;
 
 use self::link::Link;
@@ -101,6 +101,10 @@ impl Store for SqliteStore {
         lease::expired(self, worker, limit).await
     }
 
+    async fn held_by(&self, incarnation: Incarnation, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
+        lease::held_by(self, incarnation, limit).await
+    }
+
     async fn register(&self, worker: &Registration) -> Result<(), StoreError> {
         registry::register(self, worker).await
     }
@@ -110,6 +114,10 @@ impl Store for SqliteStore {
     }
 
     /// Nothing to say: enqueues wake the worker by writing to the file.
+    async fn forget(&self, incarnation: Incarnation) -> Result<(), StoreError> {
+        registry::forget(self, incarnation).await
+    }
+
     async fn set_wants_wake(&self, _: &Registration, _: bool) -> Result<(), StoreError> {
         Ok(())
     }

@@ -116,6 +116,7 @@ const HOT: [(&str, &str, f64); 11] = [
     ),
     ("cancellations.sql", "('00000000-0000-4000-8000-000000000001')", 1.0),
     ("expired.sql", "(100, '00000000-0000-4000-8000-000000000001')", 1.0),
+    ("held_by.sql", "('00000000-0000-4000-8000-000000000001', 100)", 1.0),
 ];
 
 /// Runs every hot statement under `session` and looks at what the server did.
@@ -218,6 +219,7 @@ async fn in_sqlite_a_claim_follows_its_index() {
         ("glance.sql", "reproq_task_runs_due"),
         ("heartbeat.sql", "reproq_task_runs_running"),
         ("cancellations.sql", "reproq_task_runs_running"),
+        ("held_by.sql", "reproq_task_runs_running"),
         ("claim.sql", "PRIMARY KEY"),
         ("claim_keyed.sql", "PRIMARY KEY"),
         ("key_facts.sql", "reproq_task_runs_lock"),

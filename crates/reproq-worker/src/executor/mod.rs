@@ -6,6 +6,12 @@
 
 mod child;
 mod frames;
+#[cfg(target_os = "linux")]
+mod guard;
+#[cfg(not(target_os = "linux"))]
+#[path = "direct.rs"]
+mod guard;
+mod launch;
 mod logs;
 mod output;
 mod process;
@@ -13,12 +19,16 @@ mod unix;
 mod zygote;
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use reproq_model::wire::Envelope;
 use reproq_store::ClaimedRun;
 use thiserror::Error;
 
 use self::child::Child;
+use self::guard::Guard;
+#[cfg(target_os = "linux")]
+pub use self::guard::serve as serve_guard;
 use self::process::OneShot;
 use self::zygote::Zygote;
 use crate::settings::ExecutorSettings;
@@ -107,19 +117,22 @@ pub(crate) enum Answer {
 /// The worker's source of executors.
 pub(crate) struct Executors {
     settings: Rc<ExecutorSettings>,
+    guard: Rc<Guard>,
     zygote: Option<Zygote>,
 }
 
 impl Executors {
-    /// In mode `pool`, starts the zygote and waits until the site is imported.
+    /// Starts the guard; in mode `pool`, the zygote as well, and waits until the site is imported.
     pub(crate) async fn start(settings: ExecutorSettings) -> Result<Rc<Self>, ExecutorError> {
         let settings = Rc::new(settings);
         unix::allow_many_files();
+        let guard =
+            Guard::start().await.map_err(|source| ExecutorError::System { what: "a guard", source })?;
         let zygote = match settings.mode {
-            Mode::Pool => Some(Zygote::start(Rc::clone(&settings)).await?),
+            Mode::Pool => Some(Zygote::start(Rc::clone(&settings), Rc::clone(&guard)).await?),
             Mode::Process => None,
         };
-        Ok(Rc::new(Self { settings, zygote }))
+        Ok(Rc::new(Self { settings, guard, zygote }))
     }
 
     /// Ends everything that is left; returns when it is gone.
@@ -127,11 +140,22 @@ impl Executors {
         if let Some(zygote) = &self.zygote {
             zygote.stop().await;
         }
+        self.guard.stop().await;
+    }
+
+    /// Until when what runs may go on should the worker fall silent; none: nothing runs.
+    pub(crate) fn trust(&self, until: Option<Instant>) {
+        self.guard.trust(until);
     }
 
     /// A place for one slot.
     pub(crate) fn seat(self: &Rc<Self>, worker_id: &str) -> Seat {
-        Seat { executors: Rc::clone(self), worker_id: worker_id.to_owned(), occupant: Occupant::None }
+        Seat {
+            executors: Rc::clone(self),
+            worker_id: worker_id.to_owned(),
+            occupant: Occupant::None,
+            overdue: self.guard.overdue(),
+        }
     }
 }
 
@@ -146,6 +170,8 @@ pub(crate) struct Seat {
     executors: Rc<Executors>,
     worker_id: String,
     occupant: Occupant,
+    /// How often the guard had killed everything when the attempt began.
+    overdue: u64,
 }
 
 impl Seat {
@@ -163,6 +189,17 @@ impl Seat {
         Ok(())
     }
 
+    /// Makes sure that what is started now ends at that time, even if this process is stopped before it can see to that.
+    pub(crate) fn trust(&mut self, until: Instant) {
+        self.executors.guard.trust_no_longer(until);
+        self.overdue = self.executors.guard.overdue();
+    }
+
+    /// Whether the guard has killed the attempt's process since, because the worker had fallen silent. Certain after a kill.
+    pub(crate) fn was_overdue(&self) -> bool {
+        self.overdue != self.executors.guard.overdue()
+    }
+
     /// Puts runs in front of the warm child, which works on them in order. They are sent while answers are waited for.
     pub(crate) fn send<'a>(&mut self, runs: impl Iterator<Item = &'a ClaimedRun>) {
         if let Occupant::Child(child) = &mut self.occupant {
@@ -176,8 +213,11 @@ impl Seat {
     /// stop waiting, and wait again.
     pub(crate) async fn answer(&mut self, run: &ClaimedRun) -> Answer {
         if let (Mode::Process, Occupant::None) = (self.executors.settings.mode, &self.occupant) {
-            self.occupant =
-                Occupant::OneShot(Box::new(OneShot::new(run, Rc::clone(&self.executors.settings))));
+            self.occupant = Occupant::OneShot(Box::new(OneShot::new(
+                run,
+                Rc::clone(&self.executors.settings),
+                Rc::clone(&self.executors.guard),
+            )));
         }
         match &mut self.occupant {
             Occupant::Child(child) => child.answer(run).await,
@@ -222,15 +262,18 @@ impl Seat {
         if let Occupant::OneShot(process) = &mut self.occupant {
             process.settle().await;
             self.occupant = Occupant::None;
+            self.executors.guard.sweep().await;
         }
     }
 
-    /// Kills the process and everything that it has started in its group, and waits until it is gone.
+    /// Kills the process and everything that it has started, and waits until it is gone.
     pub(crate) async fn kill(&mut self) {
         match std::mem::replace(&mut self.occupant, Occupant::None) {
             Occupant::Child(child) => child.kill().await,
             Occupant::OneShot(process) => process.kill().await,
-            Occupant::None => {}
+            Occupant::None => return,
         }
+        // What had left its session is an orphan now.
+        self.executors.guard.sweep().await;
     }
 }

@@ -4,10 +4,10 @@ mod cancel;
 mod heartbeat;
 mod reclaim;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) use cancel::cancel;
-pub(crate) use heartbeat::{beat, watch};
+pub(crate) use heartbeat::{beat, tell_guard, watch};
 pub use reclaim::ending as reclaimed_ending;
 pub(crate) use reclaim::reclaim;
 
@@ -19,4 +19,10 @@ pub(crate) fn margin(lease: Duration) -> Duration {
 /// How long a worker may believe in a fresh lease.
 pub(crate) fn trust(lease: Duration) -> Duration {
     lease.saturating_sub(margin(lease))
+}
+
+/// When what runs under a lease that may be believed in until then must be dead, even if this worker is stopped. A worker that
+/// is not stops it before.
+pub(crate) fn last_moment(trusted_until: Instant, lease: Duration) -> Instant {
+    trusted_until + margin(lease) / 2
 }
