@@ -16,6 +16,8 @@ pub struct Settings {
     pub process_role: String,
     /// The machine.
     pub hostname: String,
+    /// What all workers of the queue's database call it. No secret.
+    pub database: String,
     /// Queues to serve, and in which order.
     pub queues: QueuePlan,
     /// Slots: attempts at the same time.

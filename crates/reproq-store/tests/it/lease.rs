@@ -64,7 +64,7 @@ both! {
     }
 
     async fn what_a_start_of_a_worker_held_can_be_ended_in_its_name(db: &Database) {
-        let (store, dead, living) = (db.store().await, worker("w", &["default"]), other());
+        let (store, dead, living) = (db.store().await, worker("w", &["default"]), worker("v", &["default"]));
         db.insert_many(3, "max_attempts, crash_count", "7, 2").await;
         let runs = claim(&*store, &dead, 2).await;
         let kept = claim_one(&*store, &living).await;

@@ -99,7 +99,7 @@ async fn backlog(db: &Database) {
 
 /// The statements that a worker runs all the time, with values that make each of them do its work, and how many rows of
 /// `task_runs` a single step of their plan may touch: a batch, or a look at what is before it.
-const HOT: [(&str, &str, f64); 11] = [
+const HOT: [(&str, &str, f64); 12] = [
     ("queue_names.sql", "", 8.0),
     ("claim.sql", "('{default,mail,none}', 50, 'w', '00000000-0000-4000-8000-000000000001', 15.0)", 150.0),
     ("claim_keyed_visit.sql", "('{default,mail,none}', '{\"\",\"\",\"\"}', 60, 8, 16, 50)", 160.0),

@@ -2,14 +2,18 @@
 
 mod cancel;
 mod heartbeat;
+mod presence;
 mod reclaim;
+mod takeover;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use cancel::cancel;
 pub(crate) use heartbeat::{beat, tell_guard, watch};
+pub(crate) use presence::Presence;
 pub use reclaim::ending as reclaimed_ending;
 pub(crate) use reclaim::reclaim;
+pub(crate) use takeover::{take_over, take_over_now};
 
 /// How long before a lease's end a worker stops to believe in it: long enough to kill what it has started.
 pub(crate) fn margin(lease: Duration) -> Duration {
