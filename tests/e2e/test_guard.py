@@ -57,19 +57,20 @@ def test_a_killed_worker_leaves_nothing_and_its_runs_go_on_at_once(site: Site) -
     with ExitStack() as stack:
 
         def start() -> Marked:
-            return Marked(site, stack, "--concurrency", "12", *LONG_LEASE)
+            return Marked(site, stack, "--concurrency", "4" if site.is_postgres else "8", *LONG_LEASE)
 
-        running = [start() for _ in range(2 if site.is_postgres else 1)]
+        running, interrupted = [start() for _ in range(2 if site.is_postgres else 1)], 0
         for kill in range(kills):
-            for number in range(8):
-                tasks.roam.enqueue(8 * kill + number, 0.3)
+            numbers = range(8 * kill, 8 * kill + 8)
+            for number in numbers:
+                tasks.roam.enqueue(number, 0.5)
             victim = running.pop(0)
             name = f"worker-{site.workers.index(victim.worker)}"
-            until(lambda name=name: site.runs(status="RUNNING", leased_by=name).count() > 1)
-            until(lambda kill=kill: len(site.lines("start")) > 8 * kill + 4)
+            until(lambda numbers=numbers: all(site.lines(f"start {number} ") for number in numbers))
             victim.kill()
             killed_at = time.monotonic()
             owned = list(site.runs(status="RUNNING", leased_by=name).values_list("pk", "epoch"))
+            interrupted += len(owned)
             until(lambda victim=victim: not victim.left(), seconds=1, what="its processes die")
             running.append(start())
             if not site.is_postgres:
@@ -82,6 +83,7 @@ def test_a_killed_worker_leaves_nothing_and_its_runs_go_on_at_once(site: Site) -
         for marked in running:
             marked.worker.end()
             assert not marked.left()
+    assert interrupted >= kills
     assert site.runs(status="SUCCESSFUL").count() == 8 * kills
     assert len(set(site.lines("end"))) == 8 * kills
     for run in site.runs(attempts__gt=1):
@@ -110,8 +112,9 @@ def test_a_worker_that_is_stopped_beyond_its_lease_runs_nothing_beyond_it(site: 
     for stop in range(REPEAT or 1):
         with ExitStack() as stack:
             stopped = Marked(site, stack, "--concurrency", "6", *SHORT_LEASE)
-            results = [tasks.roam.enqueue(6 * stop + number, 1.5) for number in range(6)]
-            until(lambda stop=stop: len(site.lines("start")) >= 6 * (stop + 1), what="all start")
+            numbers = range(6 * stop, 6 * stop + 6)
+            results = [tasks.roam.enqueue(number, 1.5) for number in numbers]
+            until(lambda numbers=numbers: all(site.lines(f"start {number} ") for number in numbers))
             stopped.worker.signal(signal.SIGSTOP)
             stopped_at = time.monotonic()
             if site.is_postgres:

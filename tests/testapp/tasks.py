@@ -307,12 +307,12 @@ def limited_below():
     """The decorator below @task."""
 
 
-def _tick(number, seconds, *, pause=0.01):
+def _tick(number, seconds):
     """Say again and again who runs, and when: the same clock for all processes of a machine."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         witness(f"tick {number} {os.getpid()} {time.monotonic_ns()}")
-        time.sleep(pause)
+        time.sleep(0.02)
 
 
 def _leave(work):

@@ -4,13 +4,13 @@
 //! Written for macOS and the like. Windows has neither these process groups nor tokio's Unix sockets.
 
 use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::process::ExitStatusExt as _;
 use tokio::process::Command;
 use tokio::sync::{Notify, oneshot};
 

@@ -308,13 +308,15 @@ impl Shared {
         }
     }
 
-    /// Everybody who waits for the zygote stops waiting. Its children die with it; what they have started is killed
-    /// here and now, as long as their process ids are certain to be theirs.
+    /// Everybody who waits for the zygote stops waiting. Its children die with it, and what they have started falls to the
+    /// guard. Where there is none, it is killed here and now, as long as the process ids are certain to be theirs.
     fn close(&self) {
         self.gone.set(true);
         self.forks.borrow_mut().clear();
         for (pid, _) in self.children.borrow_mut().drain() {
-            unix::kill_group(pid);
+            if cfg!(not(target_os = "linux")) {
+                unix::kill_group(pid);
+            }
         }
     }
 }

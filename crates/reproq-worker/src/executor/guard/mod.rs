@@ -97,7 +97,7 @@ impl Guard {
             match killed {
                 Some(killed) => killed,
                 // Without a guard all of it is the worker's.
-                None => self.sweep_here().await,
+                None => sweep_here(&self.pid).await,
             }
         };
         match timeout(DEATH, swept).await {
@@ -156,34 +156,14 @@ impl Guard {
         if let Some(former) = self.link.take() {
             tracing::warn!("the guard is gone; starting another");
             former.gone().await;
-            // The kernel has killed what it had started; the rest is the worker's now.
-            if timeout(DEATH, self.sweep_here()).await.is_err() {
-                tracing::error!("processes that the guard has left behind do not die");
-            }
+            // Nothing is started beside what it has left behind.
+            self.sweep().await;
         }
         let link = Link::start(Rc::clone(&self.pid), Rc::clone(&self.overdue)).await?;
+        tokio::task::spawn_local(outlive(Rc::clone(&link), Rc::clone(&self.pid)));
         link.post(&Request::Trust { until: self.trust.get() }, Vec::new());
         self.link.replace(Some(Rc::clone(&link)));
         Ok(link)
-    }
-
-    /// Kills what is below the worker, aside from the guard. Returns how many there were, when none is left.
-    async fn sweep_here(&self) -> u64 {
-        let mut tree = Tree::new();
-        let mut pause = DYING;
-        loop {
-            // No other task comes in between: a guard that is just being started is known.
-            match tree.kill(|pid| self.pid.get() == Some(pid)) {
-                Ok(pass) if pass.left == 0 && pass.ended.is_empty() => return tree.take_killed(),
-                Ok(pass) => pass.ended.into_iter().for_each(bury),
-                Err(error) => {
-                    tracing::error!(%error, "the processes of this machine cannot be seen");
-                    return 0;
-                }
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(STILL_DYING);
-        }
     }
 }
 
@@ -227,6 +207,31 @@ impl Drop for Launched {
         if !self.has_ended() {
             self.kill();
         }
+    }
+}
+
+/// When the guard is dead, the kernel has killed what it had started, and the rest is the worker's.
+async fn outlive(link: Rc<Link>, pid: Rc<Cell<Option<i32>>>) {
+    link.gone().await;
+    sweep_here(&pid).await;
+}
+
+/// Kills what is below the worker, aside from the guard. Returns how many there were, when none is left.
+async fn sweep_here(guard: &Cell<Option<i32>>) -> u64 {
+    let mut tree = Tree::new();
+    let mut pause = DYING;
+    loop {
+        // No other task comes in between: a guard that is just being started is known.
+        match tree.kill(|pid| guard.get() == Some(pid)) {
+            Ok(pass) if pass.left == 0 && pass.ended.is_empty() => return tree.take_killed(),
+            Ok(pass) => pass.ended.into_iter().for_each(bury),
+            Err(error) => {
+                tracing::error!(%error, "the processes of this machine cannot be seen");
+                return 0;
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(STILL_DYING);
     }
 }
 
