@@ -5,6 +5,7 @@ what a release has to stand.
 """
 
 import os
+import resource
 import signal
 import time
 import uuid
@@ -230,6 +231,51 @@ def test_a_task_that_kills_its_parent_harms_itself(site: Site, mode: str) -> Non
         assert following.wait(timeout=30).return_value == 2
         assert worker.process.poll() is None
     assert site.run(killer).status == "FAILED"
+
+
+@only_one_database
+@pytest.mark.parametrize("mode", MODES)
+def test_what_runs_is_more_expendable_than_the_worker_and_dumps_no_core(site: Site, mode: str) -> None:
+    def score(pid: int) -> int:
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    with site.worker("--executor-mode", mode, "--concurrency", "1") as worker:
+        tasks.sleep_and_mark.enqueue(1, 1)
+        until(lambda: site.lines("start"), what="it starts")
+        guard, own = worker.guard(), score(worker.process.pid)
+        below = worker.family() - {guard}
+        assert below
+        assert {score(pid) for pid in below} == {min(own + 300, 1000)}
+        assert score(guard) == own
+        assert {resource.prlimit(pid, resource.RLIMIT_CORE)[0] for pid in below} == {0}
+
+
+@only_one_database
+def test_a_worker_leaves_word_only_when_it_is_killed(site: Site) -> None:
+    def words() -> set[str]:
+        return {path.name for path in site.folder.glob("reproq-*/*/*")}
+
+    here = {"XDG_RUNTIME_DIR": str(site.folder)}
+    with site.worker(**here):
+        assert len(words()) == 1
+    assert not words()
+    with site.worker(**here) as worker:
+        worker.signal(signal.SIGKILL)
+        worker.exit_code()
+    left = words()
+    assert len(left) == 1
+    with site.worker(**here):
+        assert len(words()) == 1
+        assert words() != left, "the dead one has been seen to"
+    assert not words()
+
+
+@only_one_database
+def test_a_worker_that_cannot_leave_word_works(site: Site) -> None:
+    (site.folder / f"reproq-{os.geteuid()}").write_text("in the way")
+    with site.worker(XDG_RUNTIME_DIR=str(site.folder)) as worker:
+        assert tasks.add.enqueue(1, 1).wait(timeout=30).return_value == 2
+        assert "have to wait for the end of its leases" in worker.said
 
 
 def test_rolling_restarts_cost_no_run_an_attempt(site: Site) -> None:

@@ -76,7 +76,7 @@ impl Link {
         if matches!(timeout(READY, is_ready).await, Ok(Ok(()))) {
             return Ok(link);
         }
-        link.hang_up();
+        link.broken.notify_one();
         Err(io::Error::other("the guard (`reproq guard`) did not come up"))
     }
 
@@ -199,7 +199,11 @@ impl Link {
         loop {
             let report = tokio::select! {
                 report = receive(&self.socket, &mut buffer) => report,
-                () = self.broken.notified() => break,
+                () = self.broken.notified() => {
+                    // What it has started dies with it.
+                    let _ = process.start_kill();
+                    break;
+                }
             };
             match report {
                 Ok(Some(Report::Ready)) => drop(ready.take().map(|ready| ready.send(()))),
@@ -229,13 +233,14 @@ impl Link {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "the guard's socket broke");
+                    tracing::warn!(%error, "the guard's socket broke; killing it");
+                    let _ = process.start_kill();
                     break;
                 }
             }
         }
-        // One that says no more has ended, or is broken. What it has started dies with it.
-        let _ = process.kill().await;
+        // It has ended, or does so when all that is below it is gone.
+        let _ = process.wait().await;
         pid.set(None);
         self.gone.send_replace(true);
         self.waiting.borrow_mut().clear();

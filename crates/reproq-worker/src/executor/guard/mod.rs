@@ -109,13 +109,19 @@ impl Guard {
 
     /// Says until when what runs may go on without another word; none: nothing runs. The guard kills it then.
     pub(super) fn trust(&self, until: Option<Instant>) {
-        self.tell(until.map(boottime));
+        let until = until.map(boottime);
+        // What should have ended by now is being seen to, by the guard or by the worker.
+        if until.is_none_or(|until| until > now()) {
+            self.tell(until);
+        }
     }
 
     /// Makes sure that the guard expects a word before `until`: work begins that may go on no longer.
     pub(super) fn trust_no_longer(&self, until: Instant) {
         let until = boottime(until);
-        if self.trust.get().is_none_or(|known| known > until) {
+        // What has passed, the guard has acted upon and forgotten.
+        let known = self.trust.get().filter(|known| *known > now());
+        if known.is_none_or(|known| known > until) {
             self.tell(Some(until));
         }
     }

@@ -232,9 +232,10 @@ impl Guard {
             return Ok(());
         }
         self.dying = None;
-        let killed = self.tree.take_killed();
+        let mut killed = self.tree.take_killed();
         for token in std::mem::take(&mut self.sweeps) {
-            self.say(&Report::Swept { token, killed });
+            // Counted once, whoever has asked.
+            self.say(&Report::Swept { token, killed: std::mem::take(&mut killed) });
         }
         Ok(())
     }
