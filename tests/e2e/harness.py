@@ -169,14 +169,24 @@ class Worker:
 
     def family(self) -> set[int]:
         """Every process below the worker."""
-        parents: dict[int, int] = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = stat.read_text().rpartition(")")[2].split()
-            except OSError:  # ended while we looked
-                continue
-            if fields[0] != "Z":
-                parents[int(stat.parent.name)] = int(fields[1])
+        return self._below(_living())
+
+    def guard(self) -> int:
+        """The process between the worker and everything that it runs."""
+        parents = _living()
+        return next(pid for pid in self._below(parents) if parents[pid] == self.process.pid)
+
+    def zygotes(self) -> set[int]:
+        """The processes that have imported the site and fork children."""
+        parents = _living()
+        return {pid for pid in self._below(parents) if _serves(pid) and not _serves(parents[pid])}
+
+    def children(self) -> set[int]:
+        """The warm children, forks of a zygote."""
+        parents = _living()
+        return {pid for pid in self._below(parents) if _serves(pid) and _serves(parents[pid])}
+
+    def _below(self, parents: dict[int, int]) -> set[int]:
         found, grew = {self.process.pid}, True
         while grew:
             grew = bool(new := {pid for pid, parent in parents.items() if parent in found} - found)
@@ -193,6 +203,26 @@ class Worker:
                 self.process.kill()
                 self.process.wait()
                 raise AssertionError(f"the worker did not stop:\n{self.said[-4000:]}") from None
+
+
+def _living() -> dict[int, int]:
+    """The parent of every process that is no zombie."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # ended while we looked
+            continue
+        if fields[0] != "Z":
+            parents[int(stat.parent.name)] = int(fields[1])
+    return parents
+
+
+def _serves(pid: int) -> bool:
+    try:
+        return b"--serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def alive(pids: set[int]) -> set[int]:

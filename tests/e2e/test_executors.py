@@ -20,13 +20,8 @@ MODES = ("pool", "process")
 LARGE = "x" * 800_000
 
 
-def children(worker: Worker) -> set[int]:
-    """The warm children: they lead sessions of their own, and are not the worker's own children."""
-    return {pid for pid in worker.family() if os.getsid(pid) == pid}
-
-
 def zygote(worker: Worker) -> int:
-    (pid,) = worker.family() - children(worker)
+    (pid,) = worker.zygotes()
     return pid
 
 
@@ -35,7 +30,7 @@ def witnessed_pids(site: Site) -> set[int]:
 
 
 def kill_children(worker: Worker) -> None:
-    killed = children(worker)
+    killed = worker.children()
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
     until(lambda: not alive(killed), what="the children die")
@@ -97,7 +92,7 @@ def test_children_that_died_while_idle_cost_no_run_anything(site: Site, frozen: 
             for _ in range(8):
                 tasks.size_at_once.enqueue("warm")
             site.ended()
-            assert children(worker)
+            assert worker.children()
             if frozen:
                 # Their deaths and the work are seen at once.
                 worker.signal(signal.SIGSTOP)
@@ -113,7 +108,7 @@ def test_a_zygote_that_died_costs_no_run_anything(site: Site, frozen: bool) -> N
     with site.worker("--concurrency", "4") as worker:
         tasks.size_at_once.enqueue("warm")
         site.ended()
-        family = worker.family()
+        family = worker.family() - {worker.guard()}
         if frozen:
             worker.signal(signal.SIGSTOP)
         os.kill(zygote(worker), signal.SIGKILL)
@@ -135,8 +130,8 @@ def fake_python(site: Site) -> Path:
 
 def stop_children(worker: Worker) -> None:
     """The children still run for the worker, and read nothing."""
-    until(lambda: children(worker), what="children are forked ahead")
-    for pid in children(worker):
+    until(worker.children, what="children are forked ahead")
+    for pid in worker.children():
         os.kill(pid, signal.SIGSTOP)
 
 
@@ -177,14 +172,14 @@ def test_a_zygote_that_is_being_started_keeps_no_worker(site: Site) -> None:
     hang = site.folder / "hang"
     python = fake_python(site)
     with site.worker("--concurrency", "3", REPROQ_PYTHON_BIN=str(python)) as worker:
-        family = until(worker.family, what="the zygote is there")
+        family = until(worker.zygotes, what="the zygote is there") | worker.children()
         hang.touch()
         os.kill(zygote(worker), signal.SIGKILL)
         until(lambda: not alive(family), what="its children die with it")
         for number in range(5):
             tasks.mark.enqueue(number)
         until(lambda: site.runs(status="RUNNING").count() == 3, what="the slots are busy")
-        family = until(worker.family, what="the next zygote starts")
+        family = until(worker.zygotes, what="the next zygote starts")
         for _ in range(2):
             worker.signal(signal.SIGTERM)
             until(lambda: "stopping" in worker.said, what="the worker hears the signal")
@@ -195,7 +190,7 @@ def test_a_zygote_that_is_being_started_keeps_no_worker(site: Site) -> None:
 
 def test_a_fork_that_fails_is_tried_again_with_the_same_zygote(site: Site) -> None:
     with site.worker("--concurrency", "1") as worker:
-        until(lambda: children(worker), what="a child is forked ahead")
+        until(worker.children, what="a child is forked ahead")
         before = zygote(worker)
         limits = resource.prlimit(before, resource.RLIMIT_NOFILE)
         opened = len(list(Path(f"/proc/{before}/fd").iterdir()))
@@ -210,12 +205,12 @@ def test_a_fork_that_fails_is_tried_again_with_the_same_zygote(site: Site) -> No
 
 def test_a_zygote_that_hangs_is_replaced_and_its_children_go_on(site: Site) -> None:
     with site.worker("--concurrency", "2") as worker:
-        until(lambda: len(children(worker)) == 2, what="children are forked ahead")
+        until(lambda: len(worker.children()) == 2, what="children are forked ahead")
         busy = tasks.sleep_and_mark.enqueue(1, 20)
         until(lambda: site.lines("start"), what="the task starts")
         old = zygote(worker)
         os.kill(old, signal.SIGSTOP)
-        idle = children(worker) - {int(pid) for pid in children(worker) if is_asleep_in_task(pid)}
+        idle = worker.children() - {int(pid) for pid in worker.children() if is_asleep_in_task(pid)}
         for pid in idle:
             os.kill(pid, signal.SIGKILL)
         other = tasks.size_at_once.enqueue("x")

@@ -41,10 +41,8 @@ def test_a_killed_child_costs_one_attempt_and_its_slot_comes_back(site: Site) ->
     with site.worker("--concurrency", "1") as worker:
         until(lambda: site.lines("start"), what="the task starts")
         site.runs().update(max_attempts=1)
-        # A child leads a session of its own; the process that has forked it does not.
-        for pid in worker.family():
-            if os.getsid(pid) == pid:
-                os.kill(pid, signal.SIGKILL)
+        for pid in worker.children():
+            os.kill(pid, signal.SIGKILL)
         until(lambda: site.run(result).status != "RUNNING", what="the crash is noticed")
         following = tasks.add.enqueue(1, 1).wait(timeout=30, poll_interval=0.02)
     assert following.return_value == 2

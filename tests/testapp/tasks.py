@@ -352,3 +352,85 @@ def print_without_newlines(megabytes):
 def print_garbage():
     """Bytes that are no text."""
     os.write(1, b"a\0b\xff\xfe\xed\xa0\x80c\n")
+
+
+def _tick(number, seconds):
+    """Say again and again who runs, and when: the same clock for all processes of a machine."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        witness(f"tick {number} {os.getpid()} {time.monotonic_ns()}")
+        time.sleep(0.02)
+
+
+def _leave(work):
+    """Do ``work`` in a process that has left its session and its parents."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    try:
+        work()
+    finally:
+        os._exit(0)
+
+
+def _hop(seconds):
+    """Change the process a thousand times a second: by the time that one has been found, it is another."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.001)
+        witness(f"tick hop {os.getpid()} {time.monotonic_ns()}")
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+
+
+@task(max_attempts=1000)
+def roam(number, seconds):
+    """Run together with a daemon and a process that has only left the session; both would go on."""
+    witness(f"start {number} {os.getpid()}")
+    _leave(lambda: _tick(number, seconds + 20))
+    subprocess.Popen(["sleep", "30"], start_new_session=True)
+    _tick(number, seconds)
+    witness(f"end {number}")
+
+
+@task(max_attempts=1)
+def hop_away(seconds):
+    """Leave a process behind that is hard to catch, and more of them."""
+    for _ in range(3):
+        _leave(lambda: _hop(30))
+    witness("start")
+    time.sleep(seconds)
+
+
+@task(max_attempts=1)
+def leave_a_daemon(kind):
+    """Return, while a process of that kind goes on."""
+    if kind == "daemon":
+        _leave(lambda: _tick("daemon", 30))
+    else:
+        _leave(lambda: _hop(30))
+    return os.getpid()
+
+
+@task(max_attempts=1)
+def rely_on_a_daemon(seconds):
+    """Be served by a process whose parent is gone, until the task ends."""
+    _leave(lambda: _tick("served", 30))
+    witness("start")
+    time.sleep(seconds)
+    served = os.environ["REPROQ_WITNESS"]
+    with open(served) as lines:
+        last = [line for line in lines if line.startswith("tick served")][-1]
+    return (time.monotonic_ns() - int(last.split()[3])) / 1e9
+
+
+@task(max_attempts=1)
+def kill_the_parent():
+    """Kill whoever has started this process."""
+    os.kill(os.getppid(), 9)
+    time.sleep(30)

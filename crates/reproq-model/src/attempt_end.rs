@@ -53,6 +53,8 @@ pub enum AttemptEnd {
     },
     /// The lease ran out under another worker: found by reclaim.
     LeaseExpired,
+    /// The worker and all its processes are gone, and its lease need not be waited for: found by another worker of the machine.
+    WorkerDied,
     /// Given back untouched, or interrupted by this worker's shutdown: the attempt does not count.
     Released,
 }
@@ -168,6 +170,10 @@ pub fn stopped(end: AttemptEnd) -> Failure {
                 "the worker stopped renewing its lease on this run: it was killed, or lost the database"
                     .to_owned(),
             )
+        },
+        AttemptEnd::WorkerDied => Failure {
+            wait: Some(Duration::ZERO),
+            ..plain(FailureKind::LeaseExpiry, "the worker was killed, and its processes with it".to_owned())
         },
         AttemptEnd::Answered(_) | AttemptEnd::Interrupted(_) | AttemptEnd::Released => {
             plain(FailureKind::InfraError, "the attempt ended in a way that has no name".to_owned())

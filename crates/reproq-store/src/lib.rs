@@ -80,11 +80,18 @@ pub trait Store {
     /// own are not among them: their endings may be on their way.
     async fn expired(&self, worker: &Registration, limit: u32) -> Result<Vec<ExpiredRun>, StoreError>;
 
+    /// RUNNING runs of one start of a worker, at most `limit`. When it has certainly ended, they are ended through
+    /// [`Store::finish`] in its name.
+    async fn held_by(&self, incarnation: Incarnation, limit: u32) -> Result<Vec<ExpiredRun>, StoreError>;
+
     /// Makes the worker known.
     async fn register(&self, worker: &Registration) -> Result<(), StoreError>;
 
     /// Makes it unknown.
     async fn deregister(&self, worker: &Registration) -> Result<(), StoreError>;
+
+    /// Makes a start of a worker unknown that has ended without a word.
+    async fn forget(&self, incarnation: Incarnation) -> Result<(), StoreError>;
 
     /// Says whether enqueues should wake this worker.
     async fn set_wants_wake(&self, worker: &Registration, wants: bool) -> Result<(), StoreError>;

@@ -15,6 +15,7 @@ use crate::attempts::{Attempts, Trace};
 use crate::executor::{Answer, Seat};
 use crate::held::{Orders, Stop};
 use crate::lanes::Place;
+use crate::lifecycle::last_moment;
 use crate::shutdown::Urgency;
 use crate::slots::Slots;
 use crate::watch::{Exceeded, Watch};
@@ -98,7 +99,7 @@ impl Slot {
             } else {
                 if sent == 0 {
                     sent = 1 + line.len();
-                    self.seat.send(std::iter::once(&run).chain(&line));
+                    self.send(std::iter::once(&run).chain(&line));
                 }
                 self.attend(&run, &orders).await
             };
@@ -141,6 +142,16 @@ impl Slot {
         Err(process)
     }
 
+    /// Gives runs to the process. First the guard has to know how long they may go on if this worker is stopped.
+    fn send<'a>(&mut self, runs: impl Iterator<Item = &'a ClaimedRun> + Clone) {
+        let held = &self.attempts.held;
+        let trusted = runs.clone().filter_map(|run| held.sent(run.id, run.epoch)).min();
+        if let Some(until) = trusted {
+            self.seat.trust(last_moment(until, self.attempts.settings.lease));
+        }
+        self.seat.send(runs);
+    }
+
     /// Sees one run through.
     async fn attend(&mut self, run: &ClaimedRun, orders: &Orders) -> Process {
         let settings = Rc::clone(&self.attempts.settings);
@@ -149,7 +160,7 @@ impl Slot {
         let event = self.wait(run, orders, &mut watch).await;
         // Before anything ends: afterwards there is no process to ask.
         let mut trace = Trace { pid: self.seat.pid(), ..Trace::default() };
-        let (end, process) = match event {
+        let (mut end, process) = match event {
             Event::Answer(answer) => self.answered(run, answer),
             Event::Exceeded(_) if !self.seat.has_begun() => {
                 tracing::error!(result_id = %run.id, "an executor does not read its run; giving the run back");
@@ -170,6 +181,10 @@ impl Slot {
         if process != Process::Stays {
             // Before the run's end is known to anybody: it may begin again elsewhere.
             self.seat.kill().await;
+            if end.is_some() && self.seat.was_overdue() {
+                // Not the run's doing. If it has another owner by now, this is not written.
+                end = Some(AttemptEnd::Released);
+            }
         }
         if process == Process::Wanting {
             trace.pid = None;

@@ -140,6 +140,7 @@ impl Attempts {
             pid: trace.pid,
         };
         let transition = classify(end, facts, &mut rand::rng());
+        self.held.ended(run.id, run.epoch);
         telemetry::attempt_ended(run, &transition, trace.took);
         self.endings.leave(Ending {
             id: run.id,

@@ -69,6 +69,8 @@ struct Entry {
     trusted_until: Instant,
     /// Whether an attempt listens. Before it does, only a cancellation is kept for it: it looks at its lease itself.
     started: bool,
+    /// Whether a process has the run: from when it was sent until its attempt has ended.
+    in_process: bool,
     orders: Rc<Orders>,
 }
 
@@ -99,8 +101,14 @@ impl Held {
     }
 
     pub(crate) fn claimed(&self, id: RunId, epoch: Epoch, trusted_until: Instant) {
-        let entry =
-            Entry { epoch, since: Instant::now(), trusted_until, started: false, orders: Rc::default() };
+        let entry = Entry {
+            epoch,
+            since: Instant::now(),
+            trusted_until,
+            started: false,
+            in_process: false,
+            orders: Rc::default(),
+        };
         self.entries.borrow_mut().insert(id, entry);
     }
 
@@ -114,6 +122,27 @@ impl Held {
             // Nobody is left who could tell.
             None => Rc::default(),
         }
+    }
+
+    /// A process is about to get the run. Returns until when it may go on; none: it is not this worker's.
+    pub(crate) fn sent(&self, id: RunId, epoch: Epoch) -> Option<Instant> {
+        let mut entries = self.entries.borrow_mut();
+        let entry = entries.get_mut(&id).filter(|entry| entry.epoch == epoch)?;
+        entry.in_process = true;
+        Some(entry.trusted_until)
+    }
+
+    /// No process has the run any more; its end may have to wait for the database.
+    pub(crate) fn ended(&self, id: RunId, epoch: Epoch) {
+        if let Some(entry) = self.entries.borrow_mut().get_mut(&id).filter(|entry| entry.epoch == epoch) {
+            entry.in_process = false;
+        }
+    }
+
+    /// Until when all runs that processes have may go on; none: there are no such runs.
+    pub(crate) fn trusted_until(&self) -> Option<Instant> {
+        let entries = self.entries.borrow();
+        entries.values().filter(|entry| entry.in_process).map(|entry| entry.trusted_until).min()
     }
 
     /// Whether the run is to be cancelled, though its attempt has not started.
@@ -301,6 +330,22 @@ mod tests {
         held.cancel(&[(RunId(1), Epoch(1))]);
         assert_eq!(orders.stop().await, Stop::Lost, "nothing takes that back");
         assert_eq!(held.stop_untrusted(), 0, "it was told");
+    }
+
+    #[test]
+    fn what_processes_have_may_go_on_as_long_as_the_least_certain_of_it() {
+        let held = Held::default();
+        let now = Instant::now();
+        for (id, seconds) in [(1, 9), (2, 7), (3, 1)] {
+            held.claimed(RunId(id), Epoch(1), now + Duration::from_secs(seconds));
+        }
+        assert_eq!(held.trusted_until(), None, "no process has any of them");
+        assert_eq!(held.sent(RunId(1), Epoch(1)), Some(now + Duration::from_secs(9)));
+        held.sent(RunId(2), Epoch(1));
+        assert_eq!(held.trusted_until(), Some(now + Duration::from_secs(7)));
+        held.ended(RunId(2), Epoch(1));
+        assert_eq!(held.trusted_until(), Some(now + Duration::from_secs(9)), "its end is still on its way");
+        assert_eq!(held.sent(RunId(1), Epoch(2)), None);
     }
 
     #[test]

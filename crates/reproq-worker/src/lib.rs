@@ -34,6 +34,8 @@ mod watch;
 mod worker;
 
 pub use executor::ExecutorError;
+#[cfg(target_os = "linux")]
+pub use executor::serve_guard;
 pub use lifecycle::reclaimed_ending;
 pub use settings::{ExecutorSettings, Settings, Wear};
 pub use shutdown::Signals;

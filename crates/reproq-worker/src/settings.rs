@@ -14,6 +14,8 @@ pub struct Settings {
     pub process_role: String,
     /// The machine.
     pub hostname: String,
+    /// What all workers of the queue's database call it. No secret.
+    pub database: String,
     /// Queues to serve, and in which order.
     pub queues: QueuePlan,
     /// Slots: attempts at the same time.
@@ -73,6 +75,14 @@ pub struct ExecutorSettings {
     pub logs_in_database: bool,
     /// Where the output of attempts is written as files; none: nowhere.
     pub logs_dir: Option<PathBuf>,
+}
+
+impl ExecutorSettings {
+    /// What a process of the site finds in its environment beyond the worker's own.
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
+        let mine = [("REPROQ_DB_ALIAS", &self.db_alias), ("ALLOWED_TASK_MODULES", &self.allowed_modules)];
+        mine.into_iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    }
 }
 
 /// When a warm child is replaced by a fresh one, between two attempts.

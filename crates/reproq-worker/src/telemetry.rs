@@ -89,6 +89,12 @@ pub(crate) fn reclaimed(count: u64) {
     }
 }
 
+pub(crate) fn inherited(count: u64) {
+    if count > 0 {
+        tracing::warn!(count, "took over runs of a worker of this machine that was killed");
+    }
+}
+
 pub(crate) fn adopted(count: usize) {
     tracing::warn!(count, "gave back claims whose answer had been lost");
 }

@@ -18,7 +18,7 @@ use crate::executor::{ExecutorError, Executors};
 use crate::finisher::{Endings, Finisher};
 use crate::held::Held;
 use crate::lanes::{Lanes, Place};
-use crate::lifecycle;
+use crate::lifecycle::{self, Presence};
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::shutdown::{Shutdown, Signals, Urgency};
@@ -65,14 +65,43 @@ pub async fn run(store: Rc<dyn Store>, settings: Settings, signals: Signals) -> 
 
 async fn live(store: Rc<dyn Store>, settings: Settings, shutdown: Shutdown) -> Result<Ended, WorkerError> {
     store.check_schema().await?;
+    let registration = Rc::new(registration(&settings));
+    // Before anything is started, because all that is has to inherit it.
+    let presence = match Presence::show(&settings.database, registration.incarnation) {
+        Ok(presence) => Some(Rc::new(presence)),
+        Err(error) => {
+            tracing::warn!(%error, "should this worker be killed, its runs have to wait for the end of its leases");
+            None
+        }
+    };
+    let ended = live_openly(store, settings, shutdown, registration, presence.clone()).await;
+    // Whoever leaves runs behind leaves the word that they may be taken over.
+    if !matches!(ended, Ok(Ended::Unwritten | Ended::Abandoned))
+        && let Some(presence) = presence
+    {
+        presence.leave();
+    }
+    ended
+}
+
+async fn live_openly(
+    store: Rc<dyn Store>,
+    settings: Settings,
+    shutdown: Shutdown,
+    registration: Rc<Registration>,
+    presence: Option<Rc<Presence>>,
+) -> Result<Ended, WorkerError> {
     let executors = tokio::select! {
         executors = Executors::start(settings.executor.clone()) => executors?,
         () = shutdown.reaches(Urgency::Drain) => return Ok(Ended::Drained),
     };
-    let registration = Rc::new(registration(&settings));
     store.register(&registration).await?;
     if let Some(seconds) = settings.priority_aging_seconds {
         store.set_priority_aging(seconds).await?;
+    }
+    let presence = presence.filter(|_| settings.reclaim_interval.is_some());
+    if let Some(presence) = &presence {
+        lifecycle::take_over_now(store.as_ref(), presence).await;
     }
     tracing::info!(
         worker_id = settings.worker_id,
@@ -83,8 +112,10 @@ async fn live(store: Rc<dyn Store>, settings: Settings, shutdown: Shutdown) -> R
         modules = settings.executor.allowed_modules,
         "worker started"
     );
+    let taking_over = presence.map(|presence| spawn_local(lifecycle::take_over(Rc::clone(&store), presence)));
     let ended =
         work(Rc::clone(&store), Rc::new(settings), &executors, Rc::clone(&registration), shutdown).await;
+    taking_over.inspect(JoinHandle::abort);
     executors.stop().await;
     if let Err(error) = store.deregister(&registration).await {
         tracing::warn!(%error, "the worker could not sign off; its entry will look silent");
@@ -140,6 +171,7 @@ async fn work(
         spawn_local(wake::listen(Rc::clone(&store), Rc::clone(&wake), Rc::clone(&cancel))),
         spawn_local(lifecycle::beat(Rc::clone(&store), Rc::clone(&registration), Rc::clone(&attempts))),
         spawn_local(lifecycle::watch(Rc::clone(&attempts))),
+        spawn_local(lifecycle::tell_guard(Rc::clone(&attempts), Rc::clone(executors))),
         spawn_local(lifecycle::cancel(
             Rc::clone(&store),
             Rc::clone(&registration),

@@ -52,6 +52,7 @@ pub fn command() -> Command {
         .subcommand(
             configured(Command::new("check").about("Check configuration, database and schema")).arg(json()),
         )
+        .subcommand(Command::new("guard").about("Kill what a worker leaves behind").hide(true))
         .subcommand(Command::new("version").about("Print the version"));
     operator::commands().into_iter().fold(command, Command::subcommand)
 }

@@ -52,6 +52,7 @@ pub fn settings(config: &Resolved) -> Result<Settings, Failure> {
         worker_id: worker.worker_id.clone(),
         process_role: worker.process_role.clone(),
         hostname: hostname(),
+        database: config.database()?.dsn.to_string(),
         queues: worker.queues.clone(),
         concurrency: u32::try_from(worker.concurrency).unwrap_or(u32::MAX),
         lease: worker.lease,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reproq_model::Incarnation;
 use sqlx::{Row as _, query};
 
 use super::PostgresStore;
@@ -43,4 +44,22 @@ pub(super) async fn expired(
         })
         .await?;
     read_all!("expired", rows, |row| expired_run!(row))
+}
+
+pub(super) async fn held_by(
+    store: &PostgresStore,
+    incarnation: Incarnation,
+    limit: u32,
+) -> Result<Vec<ExpiredRun>, StoreError> {
+    let rows = store
+        .duties
+        .run("held_by", async |connection| {
+            query(include_str!("sql/held_by.sql"))
+                .bind(incarnation.0)
+                .bind(i64::from(limit))
+                .fetch_all(connection)
+                .await
+        })
+        .await?;
+    read_all!("held_by", rows, |row| expired_run!(row))
 }

@@ -118,12 +118,20 @@ impl Store for PostgresStore {
         lease::expired(self, worker, limit).await
     }
 
+    async fn held_by(&self, incarnation: Incarnation, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
+        lease::held_by(self, incarnation, limit).await
+    }
+
     async fn register(&self, worker: &Registration) -> Result<(), StoreError> {
         registry::register(self, worker).await
     }
 
     async fn deregister(&self, worker: &Registration) -> Result<(), StoreError> {
         registry::deregister(self, worker).await
+    }
+
+    async fn forget(&self, incarnation: Incarnation) -> Result<(), StoreError> {
+        registry::forget(self, incarnation).await
     }
 
     async fn set_wants_wake(&self, worker: &Registration, wants: bool) -> Result<(), StoreError> {

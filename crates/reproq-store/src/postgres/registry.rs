@@ -1,5 +1,6 @@
 //! The workers' register, and the facts about the schema.
 
+use reproq_model::Incarnation;
 use sqlx::{Connection as _, Row as _, query};
 
 use super::PostgresStore;
@@ -51,6 +52,16 @@ pub(super) async fn deregister(store: &PostgresStore, worker: &Registration) -> 
                 .bind(worker.incarnation.0)
                 .execute(connection)
                 .await
+        })
+        .await
+        .map(drop)
+}
+
+pub(super) async fn forget(store: &PostgresStore, incarnation: Incarnation) -> Result<(), StoreError> {
+    store
+        .duties
+        .run("forget", async |connection| {
+            query(include_str!("sql/forget.sql")).bind(incarnation.0).execute(connection).await
         })
         .await
         .map(drop)

@@ -110,6 +110,10 @@ impl Store for SqliteStore {
         lease::expired(self, worker, limit).await
     }
 
+    async fn held_by(&self, incarnation: Incarnation, limit: u32) -> Result<Vec<ExpiredRun>, StoreError> {
+        lease::held_by(self, incarnation, limit).await
+    }
+
     async fn register(&self, worker: &Registration) -> Result<(), StoreError> {
         registry::register(self, worker).await
     }
@@ -119,6 +123,10 @@ impl Store for SqliteStore {
     }
 
     /// Nothing to say: enqueues wake the worker by writing to the file.
+    async fn forget(&self, incarnation: Incarnation) -> Result<(), StoreError> {
+        registry::forget(self, incarnation).await
+    }
+
     async fn set_wants_wake(&self, _: &Registration, _: bool) -> Result<(), StoreError> {
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use reproq_model::Incarnation;
 use sqlx::{Connection as _, Row as _, query};
 
 use super::SqliteStore;
@@ -62,6 +63,16 @@ pub(super) async fn deregister(store: &SqliteStore, worker: &Registration) -> Re
         .await?;
     store.file_lock.lock().await.take();
     Ok(())
+}
+
+pub(super) async fn forget(store: &SqliteStore, incarnation: Incarnation) -> Result<(), StoreError> {
+    store
+        .link
+        .run("forget", async |connection| {
+            query(include_str!("sql/forget.sql")).bind(incarnation.to_string()).execute(connection).await
+        })
+        .await
+        .map(drop)
 }
 
 pub(super) async fn set_priority_aging(store: &SqliteStore, seconds: f64) -> Result<(), StoreError> {

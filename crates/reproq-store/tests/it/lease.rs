@@ -63,6 +63,25 @@ both! {
         assert!(db.holds(id, &format!("leased_until > {}", db.now(13.0))).await);
     }
 
+    async fn what_a_start_of_a_worker_held_can_be_ended_in_its_name(db: &Database) {
+        let (store, dead, living) = (db.store().await, worker("w", &["default"]), worker("v", &["default"]));
+        db.insert_many(3, "max_attempts, crash_count", "7, 2").await;
+        let runs = claim(&*store, &dead, 2).await;
+        let kept = claim_one(&*store, &living).await;
+        assert!(finish(&*store, &dead, &runs[0], returned("1")).await);
+        let held = store.held_by(dead.incarnation, 10).await.unwrap();
+        assert_eq!(held.len(), 1, "what has ended, and what others own, is not among them");
+        let found = &held[0];
+        assert_eq!((found.id, found.epoch, found.worker_id.as_str()), (runs[1].id, Epoch(1), "w"));
+        assert_eq!((found.attempts, found.max_attempts, found.crash_count), (1, 7, 2));
+        assert!(store.held_by(dead.incarnation, 0).await.unwrap().is_empty(), "a limit is kept");
+        let ended = [ending(&runs[1], to(RunStatus::Ready))];
+        assert_eq!(store.finish(Fence::Owner(living.incarnation), &ended).await.unwrap().written, 0);
+        assert_eq!(store.finish(Fence::Owner(dead.incarnation), &ended).await.unwrap().written, 1);
+        assert!(store.held_by(dead.incarnation, 10).await.unwrap().is_empty());
+        assert!(db.holds(kept.id, "status = 'RUNNING'").await);
+    }
+
     async fn only_lapsed_leases_are_listed(db: &Database) {
         let (store, worker) = (db.store().await, worker("silent", &["default"]));
         db.insert_many(3, "max_attempts, crash_count", "7, 2").await;

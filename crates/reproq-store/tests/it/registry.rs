@@ -50,6 +50,16 @@ both! {
         assert_eq!(store.workers().await.unwrap().len(), 1);
     }
 
+    async fn a_start_that_has_ended_without_a_word_is_forgotten_alone(db: &Database) {
+        let store = db.store().await;
+        let (dead, living) = (worker("w", &["default"]), worker("v", &["default"]));
+        store.register(&dead).await.unwrap();
+        store.register(&living).await.unwrap();
+        store.forget(dead.incarnation).await.unwrap();
+        let seen = store.workers().await.unwrap();
+        assert_eq!(seen.iter().map(|seen| seen.worker_id.as_str()).collect::<Vec<_>>(), ["v"]);
+    }
+
     async fn a_database_with_the_schema_is_accepted(db: &Database) {
         let store = db.store().await;
         store.check_schema().await.unwrap();

@@ -100,7 +100,7 @@ async fn backlog(db: &Database) {
 
 /// The statements that a worker runs all the time, with values that make each of them do its work, and how many rows of
 /// `task_runs` a single step of their plan may touch: a batch, or a look at what is before it.
-const HOT: [(&str, &str, f64); 13] = [
+const HOT: [(&str, &str, f64); 14] = [
     ("queue_names.sql", "", 8.0),
     ("claim.sql", "('{default,mail,none}', 50, 'w', '00000000-0000-4000-8000-000000000001', 15.0)", 150.0),
     ("claim_keyed_visit.sql", "('{default,mail,none}', '{\"\",\"\",\"\"}', 60, 8, 16, 50)", 160.0),
@@ -123,6 +123,7 @@ const HOT: [(&str, &str, f64); 13] = [
     ),
     ("cancellations.sql", "('00000000-0000-4000-8000-000000000001')", 1.0),
     ("expired.sql", "(100, '00000000-0000-4000-8000-000000000001')", 1.0),
+    ("held_by.sql", "('00000000-0000-4000-8000-000000000001', 100)", 1.0),
 ];
 
 /// Runs every hot statement under `session` and looks at what the server did.
@@ -225,6 +226,7 @@ async fn in_sqlite_a_claim_follows_its_index() {
         ("glance.sql", "reproq_task_runs_due"),
         ("heartbeat.sql", "reproq_task_runs_running"),
         ("cancellations.sql", "reproq_task_runs_running"),
+        ("held_by.sql", "reproq_task_runs_running"),
         ("claim.sql", "PRIMARY KEY"),
         ("claim_keyed.sql", "PRIMARY KEY"),
         ("key_facts.sql", "reproq_task_runs_lock"),

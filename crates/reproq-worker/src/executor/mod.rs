@@ -7,6 +7,12 @@
 mod child;
 mod frames;
 mod group;
+#[cfg(target_os = "linux")]
+mod guard;
+#[cfg(not(target_os = "linux"))]
+#[path = "direct.rs"]
+mod guard;
+mod launch;
 mod logs;
 pub(crate) mod memory;
 mod output;
@@ -19,6 +25,7 @@ mod wear;
 mod zygote;
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use reproq_model::Isolation;
 use reproq_model::wire::{Envelope, Note};
@@ -27,6 +34,9 @@ use thiserror::Error;
 
 use self::child::Child;
 use self::group::Group;
+use self::guard::Guard;
+#[cfg(target_os = "linux")]
+pub use self::guard::serve as serve_guard;
 pub(crate) use self::output::{Captured, Printed, View};
 pub(crate) use self::seat::Seat;
 use self::shape::Shape;
@@ -119,6 +129,7 @@ pub(crate) enum Answer {
 /// The worker's source of executors.
 pub(crate) struct Executors {
     settings: Rc<ExecutorSettings>,
+    guard: Rc<Guard>,
     /// None: every attempt has a process of its own.
     zygote: Option<Zygote>,
     loops: Rc<Group>,
@@ -138,15 +149,20 @@ pub(crate) struct Left {
 }
 
 impl Executors {
-    /// Starts the zygote, if any attempt may need it, and waits until the site is imported.
+    /// Starts the guard, and the zygote if any attempt may need it; waits until the site is imported.
     pub(crate) async fn start(settings: ExecutorSettings) -> Result<Rc<Self>, ExecutorError> {
         let settings = Rc::new(settings);
         unix::allow_many_files();
-        let zygote =
-            if settings.isolation.forks() { Some(Zygote::start(Rc::clone(&settings)).await?) } else { None };
+        let guard =
+            Guard::start().await.map_err(|source| ExecutorError::System { what: "a guard", source })?;
+        let zygote = if settings.isolation.forks() {
+            Some(Zygote::start(Rc::clone(&settings), Rc::clone(&guard)).await?)
+        } else {
+            None
+        };
         let loops = Rc::new(Group::new(Shape::Async(settings.async_concurrency)));
         let threads = (settings.threads > 1).then(|| Rc::new(Group::new(Shape::Threads(settings.threads))));
-        Ok(Rc::new(Self { settings, zygote, loops, threads, live: Rc::default() }))
+        Ok(Rc::new(Self { settings, guard, zygote, loops, threads, live: Rc::default() }))
     }
 
     /// Ends everything that is left; returns when it is gone.
@@ -154,6 +170,12 @@ impl Executors {
         if let Some(zygote) = &self.zygote {
             zygote.stop().await;
         }
+        self.guard.stop().await;
+    }
+
+    /// Until when what runs may go on should the worker fall silent; none: nothing runs.
+    pub(crate) fn trust(&self, until: Option<Instant>) {
+        self.guard.trust(until);
     }
 
     /// Where the run is to be executed.

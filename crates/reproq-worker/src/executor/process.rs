@@ -2,18 +2,21 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
 use std::rc::Rc;
 
 use reproq_model::wire::Envelope;
 use reproq_store::{ClaimedRun, Stream};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{ChildStdout, Command};
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, timeout};
 
+use super::guard::{Guard, Launched};
+use super::launch::{Launch, word};
 use super::output::Captured;
 use super::{Answer, unix};
 use crate::settings::ExecutorSettings;
@@ -22,21 +25,27 @@ use crate::settings::ExecutorSettings;
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 /// How long a process may take to end after its last word, or after it was killed.
 const END: Duration = Duration::from_secs(2);
-/// How often an end is looked for that should come at once.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// One attempt's process. It starts when its answer is asked for.
 pub(super) struct OneShot {
     settings: Rc<ExecutorSettings>,
+    guard: Rc<Guard>,
     result_id: String,
     attempt: i32,
     spec: String,
-    stdout: Option<ChildStdout>,
+    stdout: Option<Receiver>,
     /// What it has said so far.
     said: Vec<u8>,
     output: Captured,
-    child: Option<tokio::process::Child>,
+    process: Process,
     payload_file: Option<PayloadFile>,
+}
+
+enum Process {
+    None,
+    /// On its way, whether or not anybody waits for it.
+    Starting(JoinHandle<std::io::Result<Launched>>),
+    Started(Launched),
 }
 
 /// Removed with its owner.
@@ -50,24 +59,24 @@ impl Drop for PayloadFile {
 }
 
 impl OneShot {
-    pub(super) fn new(run: &ClaimedRun, settings: Rc<ExecutorSettings>) -> Self {
+    pub(super) fn new(run: &ClaimedRun, settings: Rc<ExecutorSettings>, guard: Rc<Guard>) -> Self {
         Self {
             output: Captured::new(settings.max_log_bytes, true),
             settings,
+            guard,
             result_id: run.id.to_string(),
             attempt: run.attempts,
             spec: run.spec.clone(),
             stdout: None,
             said: Vec::new(),
-            child: None,
+            process: Process::None,
             payload_file: None,
         }
     }
 
     /// Starts the process, unless that has been done, and waits for its envelope.
     pub(super) async fn answer(&mut self) -> Answer {
-        let started = if self.child.is_none() { self.start() } else { Ok(()) };
-        match started {
+        match self.start().await {
             Ok(()) => self.listen().await,
             Err(error) => Answer::NotBegun {
                 why: format!("{} could not be started: {error}", self.settings.python.display()),
@@ -75,21 +84,17 @@ impl OneShot {
         }
     }
 
-    fn start(&mut self) -> std::io::Result<()> {
-        let (err_read, err_write) = pipe_with(PipeFlags::CLOEXEC)?;
-        let mut command = self.command()?;
-        command.stdout(Stdio::piped()).stderr(Stdio::from(err_write));
-        let spawned = command.spawn();
-        drop(command);
-        let child = self.child.insert(spawned?);
-        self.stdout = child.stdout.take();
-        self.output.read(Stream::Stderr, err_read)?;
-        if let Some(mut stdin) = child.stdin.take() {
-            let spec = std::mem::take(&mut self.spec);
-            tokio::task::spawn_local(async move {
-                // A process that ends without reading is told about by its end.
-                let _ = stdin.write_all(spec.as_bytes()).await;
-            });
+    async fn start(&mut self) -> std::io::Result<()> {
+        if let Process::None = self.process {
+            let launch = self.launch()?;
+            let guard = Rc::clone(&self.guard);
+            let starting = tokio::task::spawn_local(async move { guard.launch(launch).await });
+            self.process = Process::Starting(starting);
+        }
+        if let Process::Starting(starting) = &mut self.process {
+            let started = starting.await.map_err(std::io::Error::other).flatten();
+            self.process = Process::None;
+            self.process = Process::Started(started?);
         }
         Ok(())
     }
@@ -119,29 +124,31 @@ impl OneShot {
         Ok(())
     }
 
-    fn command(&mut self) -> std::io::Result<Command> {
-        let mut command = Command::new(&self.settings.python);
-        command
-            .args([
-                "-m",
-                &self.settings.module,
-                "--result-id",
-                &self.result_id,
-                "--attempt",
-                &self.attempt.to_string(),
-            ])
-            .env("REPROQ_DB_ALIAS", &self.settings.db_alias)
-            .env("ALLOWED_TASK_MODULES", &self.settings.allowed_modules)
-            .env_remove("REPROQ_DATABASE_URL");
-        if self.settings.payload_in_file {
+    /// What is to be started, and the ends of its pipes.
+    fn launch(&mut self) -> std::io::Result<Launch> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC);
+        let (out_read, stdout) = pipe()?;
+        let (err_read, stderr) = pipe()?;
+        let attempt = self.attempt.to_string();
+        let python = word(&self.settings.python)?;
+        let module = ["-m", &self.settings.module, "--result-id", &self.result_id, "--attempt", &attempt];
+        let mut words = vec![python];
+        words.extend(module.map(str::to_owned));
+        let stdin = if self.settings.payload_in_file {
             let file = payload_file(&self.result_id, self.attempt, &self.spec)?;
-            command.arg("--payload-file").arg(&self.payload_file.insert(file).0).stdin(Stdio::null());
+            words.extend(["--payload-file".to_owned(), word(&self.payload_file.insert(file).0)?]);
+            None
         } else {
-            command.arg("--payload-stdin").stdin(Stdio::piped());
-        }
-        command.kill_on_drop(true);
-        unix::lead_session_and_die_with_parent(&mut command);
-        Ok(command)
+            words.push("--payload-stdin".to_owned());
+            let (read, write) = pipe()?;
+            hand_over(std::mem::take(&mut self.spec), write)?;
+            Some(read)
+        };
+        self.stdout = Some(Receiver::from_owned_fd(out_read)?);
+        self.output.read(Stream::Stderr, err_read)?;
+        // What a task starts and leaves to its fate stays below the attempt.
+        let set = self.settings.environment();
+        Ok(Launch { words, set, stdin, stdout, stderr, extra: None, adopts: true })
     }
 
     pub(super) fn output(&self) -> &Captured {
@@ -149,27 +156,30 @@ impl OneShot {
     }
 
     pub(super) fn pid(&self) -> Option<i32> {
-        self.child.as_ref().and_then(tokio::process::Child::id).map(u32::cast_signed)
+        match &self.process {
+            Process::Started(launched) => Some(launched.pid()),
+            Process::None | Process::Starting(_) => None,
+        }
     }
 
     pub(super) fn has_begun(&self) -> bool {
-        self.child.is_some()
+        !matches!(self.process, Process::None)
     }
 
     /// Interrupts its task; false when it has not begun, or has ended.
     pub(super) fn interrupt(&mut self) -> bool {
-        // None once it is reaped: the number may be another's by then.
-        let pid = self.child.as_ref().and_then(tokio::process::Child::id);
-        if let Some(pid) = pid {
-            unix::interrupt(pid.cast_signed());
+        let Process::Started(launched) = &mut self.process else { return false };
+        let possible = !launched.has_ended();
+        if possible {
+            launched.interrupt();
         }
-        pid.is_some()
+        possible
     }
 
     /// Waits a little for it to end by itself; what is left of it then is killed.
     pub(super) async fn settle(&mut self) {
-        if let Some(child) = &mut self.child
-            && timeout(END, child.wait()).await.is_err()
+        if let Process::Started(launched) = &mut self.process
+            && timeout(END, launched.wait()).await.is_err()
         {
             tracing::debug!(
                 result_id = self.result_id,
@@ -184,25 +194,41 @@ impl OneShot {
         self.end_now().await;
     }
 
-    /// Waits until it has ended, kills what it leaves in its group, and says how it ended.
+    /// Waits until it has ended, and says how. What it leaves in its group dies with it.
     async fn end(&mut self) -> String {
-        let until = Instant::now() + END;
-        if let Some(pid) = self.child.as_ref().and_then(tokio::process::Child::id) {
-            while !unix::has_ended(pid.cast_signed()) && Instant::now() < until {
-                sleep(LOOK).await;
-            }
+        if let Process::Started(launched) = &mut self.process {
+            // What does not end by itself is made to.
+            let _ = timeout(END, launched.wait()).await;
         }
-        self.end_now().await.map_or_else(|| "it does not end".to_owned(), |status| status.to_string())
+        match self.end_now().await {
+            Some(Some(status)) => unix::describe(status),
+            Some(None) => "it died with the worker's guard".to_owned(),
+            None => "it does not end".to_owned(),
+        }
     }
 
-    async fn end_now(&mut self) -> Option<ExitStatus> {
-        let child = self.child.as_mut()?;
-        // None once it is reaped: the number may be another's by then.
-        if let Some(pid) = child.id() {
-            unix::kill_group(pid.cast_signed());
+    /// None: it does not die.
+    async fn end_now(&mut self) -> Option<Option<i32>> {
+        if let Process::Starting(starting) = &mut self.process {
+            let started = timeout(END, starting).await.ok()?.ok()?.ok()?;
+            self.process = Process::Started(started);
         }
-        timeout(END, child.wait()).await.ok()?.ok()
+        let Process::Started(launched) = &mut self.process else { return None };
+        if !launched.has_ended() {
+            launched.kill();
+        }
+        timeout(END, launched.wait()).await.ok()
     }
+}
+
+/// Writes the spec for the process to read, however slowly it does.
+fn hand_over(spec: String, pipe: OwnedFd) -> std::io::Result<()> {
+    let mut pipe = Sender::from_owned_fd(pipe)?;
+    tokio::task::spawn_local(async move {
+        // A process that ends without reading is told about by its end.
+        let _ = pipe.write_all(spec.as_bytes()).await;
+    });
+    Ok(())
 }
 
 /// A new file that only this user reads.

@@ -1,6 +1,7 @@
 //! One slot's executor: whatever process its run needs, and the warm child that goes on.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use reproq_model::Isolation;
 use reproq_model::wire::{Note, NoteKind};
@@ -34,6 +35,8 @@ pub(crate) struct Seat {
     occupant: Occupant,
     /// The warm child, while a run that needs a process of its own has its turn.
     aside: Option<Box<Child>>,
+    /// How often the guard had killed everything when the attempt began.
+    overdue: u64,
     /// Takes over when the warm child has served long enough; that works on until it is here.
     successor: Option<JoinHandle<Result<Child, ExecutorError>>>,
 }
@@ -41,6 +44,7 @@ pub(crate) struct Seat {
 impl Seat {
     pub(super) fn new(executors: Rc<Executors>, worker_id: &str, group: Option<Rc<Group>>) -> Self {
         Self {
+            overdue: executors.guard.overdue(),
             executors,
             worker_id: worker_id.to_owned(),
             group,
@@ -118,6 +122,17 @@ impl Seat {
         }
     }
 
+    /// Makes sure that what is started now ends at that time, even if this process is stopped before it can see to that.
+    pub(crate) fn trust(&mut self, until: Instant) {
+        self.executors.guard.trust_no_longer(until);
+        self.overdue = self.executors.guard.overdue();
+    }
+
+    /// Whether the guard has killed the attempt's process since, because the worker had fallen silent. Certain after a kill.
+    pub(crate) fn was_overdue(&self) -> bool {
+        self.overdue != self.executors.guard.overdue()
+    }
+
     /// Puts runs in front of the child, which works on them in order. They are sent while answers are waited for.
     pub(crate) fn send<'a>(&mut self, runs: impl Iterator<Item = &'a ClaimedRun>) {
         for run in runs {
@@ -133,8 +148,11 @@ impl Seat {
     /// may stop waiting, and wait again.
     pub(crate) async fn answer(&mut self, run: &ClaimedRun) -> Answer {
         if matches!(self.occupant, Occupant::None) && self.executors.isolation(run) == Isolation::Process {
-            self.occupant =
-                Occupant::OneShot(Box::new(OneShot::new(run, Rc::clone(&self.executors.settings))));
+            self.occupant = Occupant::OneShot(Box::new(OneShot::new(
+                run,
+                Rc::clone(&self.executors.settings),
+                Rc::clone(&self.executors.guard),
+            )));
         }
         self.show_output(run);
         match &mut self.occupant {
@@ -234,7 +252,11 @@ impl Seat {
                 }
                 return;
             }
-            Occupant::OneShot(process) => process.settle().await,
+            Occupant::OneShot(process) => {
+                process.settle().await;
+                self.occupant = Occupant::None;
+                self.executors.guard.sweep().await;
+            }
             Occupant::Fork(_) | Occupant::Share(_) | Occupant::None => {}
         }
         if let Occupant::Fork(child) = std::mem::replace(&mut self.occupant, Occupant::None) {
@@ -249,8 +271,10 @@ impl Seat {
             Occupant::Child(child) | Occupant::Fork(child) => child.kill().await,
             Occupant::OneShot(process) => process.kill().await,
             Occupant::Share(share) => share.kill().await,
-            Occupant::None => {}
+            Occupant::None => return self.step_back(),
         }
+        // What had left its session is an orphan now.
+        self.executors.guard.sweep().await;
         self.step_back();
     }
 

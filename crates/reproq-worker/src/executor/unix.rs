@@ -4,7 +4,6 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
     recv, sendmsg, socketpair,
@@ -15,7 +14,7 @@ use rustix::process::{
 };
 use tokio::io::unix::AsyncFd;
 
-/// A pair of connected sockets that keep message boundaries. The second is for a child to inherit.
+/// A pair of connected sockets that keep message boundaries. The second is for another process, whose calls block.
 pub(super) fn packet_pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = socketpair(
         AddressFamily::UNIX,
@@ -23,9 +22,7 @@ pub(super) fn packet_pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
         SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
         None,
     )?;
-    // The other side reads it with plain blocking calls, and finds it by number.
     rustix::io::ioctl_fionbio(&theirs, false)?;
-    fcntl_setfd(&theirs, FdFlags::empty())?;
     Ok((ours, theirs))
 }
 
@@ -42,12 +39,12 @@ pub(super) fn send_packet(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> std::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(std::io::Error::other("too many descriptors for one packet"));
     }
-    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
     Ok(())
 }
 
@@ -128,29 +125,6 @@ fn name(signal: i32) -> &'static str {
         15 => " (SIGTERM)",
         31 => " (SIGSYS)",
         _ => "",
-    }
-}
-
-/// Makes the command's process the leader of its own session, and lets the kernel kill it when this process dies.
-///
-/// The kernel watches the *thread* that forks; the worker has one thread, which lives as long as the process.
-pub(super) fn lead_session_and_die_with_parent(command: &mut tokio::process::Command) {
-    let parent = rustix::process::getpid();
-    let prepare = move || {
-        rustix::process::setsid()?;
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // Had the parent died before the line above, nobody would be told.
-        if rustix::process::getppid() != Some(parent) {
-            return Err(std::io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error()));
-        }
-        Ok(())
-    };
-    #[expect(
-        unsafe_code,
-        reason = "the hook runs between fork and exec; it makes three system calls and allocates nothing"
-    )]
-    unsafe {
-        command.pre_exec(prepare);
     }
 }
 

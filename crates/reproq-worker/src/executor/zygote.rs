@@ -3,8 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::process::Stdio;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
 
 use reproq_model::Isolation;
@@ -13,12 +12,13 @@ use reproq_store::Stream;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
-use tokio::process::{Child as TokioChild, Command};
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, timeout};
 
 use super::child::{Child, End, Outgoing};
+use super::guard::{Guard, Launched};
+use super::launch::{Launch, Named, word};
 use super::output::Captured;
 use super::shape::Shape;
 use super::wear::Service;
@@ -36,6 +36,7 @@ const STOP: Duration = Duration::from_secs(5);
 /// The source of warm children. A zygote that has died, or does not answer, is replaced by the next fork.
 pub(super) struct Zygote {
     settings: Rc<ExecutorSettings>,
+    guard: Rc<Guard>,
     /// Forks come from this one. An earlier one lives as long as its children do.
     process: Rc<RefCell<Option<Rc<Process>>>>,
     /// The next one, while it imports the site: for all who wait for it, and whether or not they go on waiting.
@@ -54,7 +55,8 @@ pub(super) struct Process {
     output: Captured,
     /// What it has said of the site's tasks.
     tasks: HashMap<String, TaskTraits>,
-    child: Mutex<TokioChild>,
+    /// The process itself, below the guard.
+    launched: Mutex<Launched>,
     next_token: Cell<u64>,
 }
 
@@ -76,9 +78,17 @@ struct Forked {
 
 impl Zygote {
     /// Starts the process and waits until the site is imported.
-    pub(super) async fn start(settings: Rc<ExecutorSettings>) -> Result<Self, ExecutorError> {
-        let process = Rc::new(Process::start(&settings).await?);
-        Ok(Self { settings, process: Rc::new(RefCell::new(Some(process))), starting: RefCell::new(None) })
+    pub(super) async fn start(
+        settings: Rc<ExecutorSettings>,
+        guard: Rc<Guard>,
+    ) -> Result<Self, ExecutorError> {
+        let process = Rc::new(Process::start(&settings, &guard).await?);
+        Ok(Self {
+            settings,
+            guard,
+            process: Rc::new(RefCell::new(Some(process))),
+            starting: RefCell::new(None),
+        })
     }
 
     /// One more child. The caller may stop waiting at any time.
@@ -143,9 +153,10 @@ impl Zygote {
             tracing::warn!("the zygote is gone; starting another");
         }
         let (sender, outcome) = watch::channel(None);
-        let (settings, place) = (Rc::clone(&self.settings), Rc::clone(&self.process));
+        let (settings, guard) = (Rc::clone(&self.settings), Rc::clone(&self.guard));
+        let place = Rc::clone(&self.process);
         let task = tokio::task::spawn_local(async move {
-            let started = Process::start(&settings).await.map(Rc::new);
+            let started = Process::start(&settings, &guard).await.map(Rc::new);
             if let Ok(process) = &started {
                 place.replace(Some(Rc::clone(process)));
             }
@@ -158,31 +169,26 @@ impl Zygote {
 }
 
 impl Process {
-    async fn start(settings: &ExecutorSettings) -> Result<Self, ExecutorError> {
+    async fn start(settings: &ExecutorSettings, guard: &Guard) -> Result<Self, ExecutorError> {
         let refused = |what| move |source| ExecutorError::System { what, source };
         let (ours, theirs) = unix::packet_pair().map_err(refused("a socket for the zygote"))?;
         let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)
             .map_err(std::io::Error::from)
             .map_err(refused("a pipe for the zygote"))?;
         let both = write_end.try_clone().map_err(refused("a pipe for the zygote"))?;
-        let mut command = Command::new(&settings.python);
-        command
-            .args(["-m", &settings.module, "--serve", &theirs.as_raw_fd().to_string()])
-            .env("REPROQ_DB_ALIAS", &settings.db_alias)
-            .env("ALLOWED_TASK_MODULES", &settings.allowed_modules)
-            .env_remove("REPROQ_DATABASE_URL")
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(both))
-            .stderr(Stdio::from(write_end))
-            // Out of the terminal's group: a Ctrl-C is the worker's to handle.
-            .process_group(0)
-            // One that imports the site, or hangs, does not hear that its socket is closed.
-            .kill_on_drop(true);
-        let child = command.spawn().map_err(|source| ExecutorError::Spawn {
-            python: settings.python.display().to_string(),
-            source,
-        })?;
-        drop((command, theirs));
+        let spawn = |source| ExecutorError::Spawn { python: settings.python.display().to_string(), source };
+        let python = word(&settings.python).map_err(spawn)?;
+        let launch = Launch {
+            words: [python.as_str(), "-m", &settings.module, "--serve"].map(str::to_owned).to_vec(),
+            set: settings.environment(),
+            stdin: None,
+            stdout: both,
+            stderr: write_end,
+            extra: Some((theirs, Named::LastArgument)),
+            // What its children leave behind is the guard's at once.
+            adopts: false,
+        };
+        let launched = guard.launch(launch).await.map_err(spawn)?;
         let mut output = Captured::new(64 * 1024, false);
         output.read(Stream::Stderr, read_end).map_err(refused("the zygote's output"))?;
         let control = Rc::new(unix::watch(ours).map_err(refused("the zygote's socket"))?);
@@ -191,7 +197,7 @@ impl Process {
             shared: Rc::default(),
             output,
             tasks: HashMap::new(),
-            child: Mutex::new(child),
+            launched: Mutex::new(launched),
             next_token: Cell::new(1),
         };
         process.wait_until_ready(settings).await?;
@@ -224,12 +230,8 @@ impl Process {
                     Err(_) => format!("no word within {} s", READY.as_secs()),
                     Ok(Err(error)) => error.to_string(),
                     Ok(Ok(Some(_))) => "it said something unexpected".to_owned(),
-                    Ok(Ok(None)) => self
-                        .child
-                        .get_mut()
-                        .wait()
-                        .await
-                        .map_or_else(|error| error.to_string(), |status| status.to_string()),
+                    Ok(Ok(None)) => (self.launched.get_mut().wait().await)
+                        .map_or_else(|| "with its guard".to_owned(), unix::describe),
                 };
                 Err(ExecutorError::Silent {
                     python: settings.python.display().to_string(),
@@ -244,11 +246,12 @@ impl Process {
     async fn stop(&self) {
         // The end of its socket is what it stops at.
         unix::hang_up(self.control.get_ref());
-        let mut child = self.child.lock().await;
-        if timeout(STOP, child.wait()).await.is_err() {
+        let mut launched = self.launched.lock().await;
+        if timeout(STOP, launched.wait()).await.is_err() {
             tracing::warn!("the zygote does not stop; killing it");
-            // That it has ended meanwhile is as good.
-            let _ = child.kill().await;
+            launched.kill();
+            // One that does not die is left to the guard.
+            let _ = timeout(STOP, launched.wait()).await;
         }
     }
 
@@ -348,13 +351,15 @@ impl Shared {
         }
     }
 
-    /// Everybody who waits for the zygote stops waiting. Its children die with it; what they have started is killed
-    /// here and now, as long as their process ids are certain to be theirs.
+    /// Everybody who waits for the zygote stops waiting. Its children die with it, and what they have started falls to the
+    /// guard. Where there is none, it is killed here and now, as long as the process ids are certain to be theirs.
     fn close(&self) {
         self.gone.set(true);
         self.forks.borrow_mut().clear();
         for (pid, _) in self.children.borrow_mut().drain() {
-            unix::kill_group(pid);
+            if cfg!(not(target_os = "linux")) {
+                unix::kill_group(pid);
+            }
         }
     }
 }

@@ -7,8 +7,9 @@ use reproq_model::{AttemptEnd, AttemptFacts, classify};
 use reproq_store::{Ending, OwnedRun, Registration, Store};
 use tokio::time::sleep;
 
-use super::margin;
+use super::{last_moment, margin};
 use crate::attempts::Attempts;
+use crate::executor::Executors;
 use crate::telemetry;
 
 /// After a failed heartbeat the next one does not wait for its turn.
@@ -62,5 +63,14 @@ pub(crate) async fn watch(attempts: Rc<Attempts>) {
         if stopped > 0 {
             telemetry::untrusted(stopped);
         }
+    }
+}
+
+/// Tells the guard, for ever, how long what runs may go on if this worker falls silent.
+pub(crate) async fn tell_guard(attempts: Rc<Attempts>, executors: Rc<Executors>) {
+    let lease = attempts.settings.lease;
+    loop {
+        sleep(WATCH).await;
+        executors.trust(attempts.held.trusted_until().map(|until| last_moment(until, lease)));
     }
 }

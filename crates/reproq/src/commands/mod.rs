@@ -4,6 +4,8 @@ pub mod attempts;
 mod cancel;
 mod check;
 mod config;
+#[cfg(target_os = "linux")]
+mod guard;
 mod limit;
 mod logs;
 mod pause;
@@ -40,6 +42,8 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> Result<ExitCode, Fail
         Some(("status", flags)) => status::run(&load(flags)?, flags.get_flag("json")),
         Some(("stats", flags)) => stats::run(&load(flags)?, flags.get_flag("json")),
         Some(("check", flags)) => check::run(&load(flags)?, flags.get_flag("json")),
+        #[cfg(target_os = "linux")]
+        Some(("guard", _)) => guard::run(),
         Some(("version", _)) | None => Ok(version()),
         Some((name, flags)) => operator(name, flags),
     }

@@ -1,0 +1,2 @@
+-- $1 incarnation
+DELETE FROM reproq_workers WHERE incarnation = $1
