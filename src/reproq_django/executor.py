@@ -1,8 +1,8 @@
 """``python -m reproq_django.executor``: what the worker starts.
 
 Mode ``process`` runs one task and prints one envelope (``--payload-stdin``, ``--payload-file``,
-``--payload-json``); mode ``pool`` is the zygote (``--serve <fd>``). Both are described in
-``contracts/executor.md``.
+``--payload-json``); mode ``pool`` is the zygote (``--serve <fd>``), or a child that was not
+forked (``--child <fd>``). All are described in ``contracts/executor.md``.
 """
 
 from __future__ import annotations
@@ -19,16 +19,22 @@ from reproq_django.execution import streams
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse ``arguments`` and run one of the two modes; returns the exit code."""
+    """Parse ``arguments`` and run one of the modes; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m reproq_django.executor", description=__doc__)
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument(
         "--serve", type=int, metavar="FD", help="be the zygote of a pool on this control socket"
     )
+    mode.add_argument(
+        "--child", type=int, metavar="FD", help="be a child of a pool on this stream, without a zygote"
+    )
     mode.add_argument("--payload-stdin", action="store_true", help="read the spec from stdin")
     mode.add_argument("--payload-file", type=Path, metavar="PATH", help="read the spec from a file")
     mode.add_argument(
         "--payload-json", metavar="TEXT", help="the spec itself; visible to every user of the machine"
+    )
+    parser.add_argument(
+        "--shared", choices=("async", "threads"), help="with --child: work on several runs at once"
     )
     parser.add_argument("--result-id", default="0", help="id of the run")
     parser.add_argument("--attempt", type=int, default=1, help="number of this attempt, from 1")
@@ -44,6 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
         code = zygote.serve(options.serve)
         streams.flush()
         # The worker is gone: a thread that the site started while it was imported must not keep us.
+        os._exit(code)
+    if options.child is not None:
+        from reproq_django.execution import child, site
+
+        streams.write_lines_at_once()
+        site.load()
+        code = child.start(options.child, shared=options.shared is not None)
+        streams.flush()
         os._exit(code)
     return _run_once(options)
 

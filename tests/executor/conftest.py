@@ -142,7 +142,7 @@ class PoolChild:
             assert payload is not None, "the child closed its stream"
             message = json.loads(payload)
             if message["type"] == "result":
-                self.usage = message["envelope"].pop("usage")
+                self.usage = message["envelope"].pop("usage", None)
                 found.append(message)
             else:
                 self.notes.append(message)

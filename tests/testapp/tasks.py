@@ -5,6 +5,7 @@ processes that write at the same time do not mix.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -15,7 +16,7 @@ import time
 
 from django.db import connection
 
-from reproq_django import task
+from reproq_django import Cancel, Discard, Retry, Snooze, task
 from reproq_django.concurrency import limits_concurrency
 from reproq_django.errors import TaskCancelled
 
@@ -434,3 +435,148 @@ def kill_the_parent():
     """Kill whoever has started this process."""
     os.kill(os.getppid(), 9)
     time.sleep(30)
+
+
+@task
+async def process_id_async():
+    return os.getpid()
+
+
+@task
+def process_of(number):
+    """The process of this one of several runs."""
+    return os.getpid()
+
+
+@task
+async def sleep_async(seconds, number=0):
+    """End after a while, in the process that says who it is."""
+    await asyncio.sleep(seconds)
+    return os.getpid()
+
+
+@task(max_attempts=1, timeout=2)
+async def sleep_async_beyond_timeout(seconds=60):
+    witness("start")
+    await asyncio.sleep(seconds)
+
+
+@task(max_attempts=1, timeout=2)
+async def swallow_every_stop(seconds=60):
+    """Never end by itself, in a way that the others can live with."""
+    witness("start")
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(seconds)
+
+
+@task(max_attempts=1, timeout=8)
+async def keep_the_loop(seconds):
+    witness("start")
+    time.sleep(seconds)
+
+
+@task(max_attempts=1)
+async def exit_hard_async(seconds):
+    witness("start")
+    await asyncio.sleep(seconds)
+    os._exit(3)
+
+
+@task
+async def print_async(word, times):
+    for number in range(times):
+        print(word, number)
+        await asyncio.sleep(0.01)
+
+
+@task(max_attempts=1, isolation="fork")
+def forked(number):
+    return os.getpid()
+
+
+@task(max_attempts=1, isolation="process")
+def in_a_process_of_its_own():
+    return os.getpid(), sys.argv[1:2]
+
+
+@task(max_attempts=1)
+def thread_name(number):
+    """Whether another of this kind runs in the same process at the same time."""
+    witness(f"thread {os.getpid()} {threading.get_ident()}")
+    time.sleep(0.5)
+    return os.getpid()
+
+
+_leaked = []
+
+
+@task
+def leak(megabytes, number):
+    """Keep memory that nobody needs."""
+    _leaked.append(bytearray(os.urandom(1024) * (1024 * megabytes)))
+    return os.getpid()
+
+
+@task(max_attempts=1, max_memory="200M")
+def eat(megabytes, where):
+    """Use memory: in Python, or in another process."""
+    if where == "python":
+        block = bytearray(b"x" * (1024 * 1024)) * megabytes
+        return len(block)
+    code = f"import time; block = bytearray(b'x' * 1024 * 1024) * {megabytes}; time.sleep(60)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return None
+
+
+@task(takes_context=True, max_attempts=1, timeout=1)
+def take_more_time(context, seconds):
+    context.extend_timeout(seconds + 5)
+    time.sleep(seconds)
+
+
+@task(takes_context=True, max_attempts=1)
+def report_progress(context, steps):
+    for step in range(1, steps + 1):
+        context.progress(step, steps, f"step {step}")
+        witness(f"step {step}")
+        time.sleep(1.1)
+
+
+@task(max_attempts=3)
+def snooze(times):
+    if len(_witnessed_snoozes()) < times:
+        witness("snooze")
+        raise Snooze(0.05)
+    return "awake"
+
+
+def _witnessed_snoozes():
+    path = os.environ["REPROQ_WITNESS"]
+    return [line for line in _witnessed() if line == "snooze"] if os.path.exists(path) else []
+
+
+@task(max_attempts=3, backoff=600)
+def wish(name):
+    witness(name)
+    if name == "retry":
+        raise Retry(after=0.05)
+    raise {"discard": Discard, "cancel": Cancel}[name]("as it wishes")
+
+
+@task(max_attempts=3, backoff=0, retry_on=(ConnectionError,), discard_on=(LookupError,))
+def fail_as(name):
+    witness(name)
+    raise {"connection": ConnectionError, "key": KeyError, "value": ValueError}[name](name)
+
+
+@task(max_attempts=2, backoff=0, timeout=20, soft_timeout=0.5)
+def stop_softly():
+    witness("start")
+    time.sleep(60)
+
+
+@task(max_attempts=3, backoff=0)
+def crash_always():
+    os.kill(os.getpid(), signal.SIGSEGV)

@@ -42,7 +42,12 @@ def main(parent: int, stream: int, stdout: int, stderr: int, *, shared: bool = F
     os.setsid()
     if not _die_with(parent):
         return 0
-    stream = _settle(stream, stdout, stderr)
+    return start(_settle(stream, stdout, stderr), shared=shared)
+
+
+def start(stream: int, *, shared: bool) -> int:
+    """Work until ``stream`` closes, in a process that is ready for it; returns what ``main`` does."""
+    os.set_inheritable(stream, False)
     _reset_signals()
     traces.adopt_orphans()
     reseed()

@@ -10,10 +10,11 @@ use reproq_store::ClaimedRun;
 use serde_json::value::RawValue;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, timeout};
 
 use super::output::Captured;
+use super::spawned::Deed;
 use super::wear::Service;
 use super::zygote::Process;
 use super::{Answer, frames, unix};
@@ -30,10 +31,19 @@ pub(super) struct Child {
     pub(super) received: frames::FrameBuffer,
     pub(super) outgoing: Outgoing,
     pub(super) service: Service,
+    /// Whether there may be something in the pipes of what the run has printed.
+    pub(super) unread: bool,
     /// It has said that it begins no other run, and why.
     pub(super) retired: Option<String>,
+    pub(super) origin: Origin,
+}
+
+/// Where a child comes from.
+pub(super) enum Origin {
     /// A child dies with its zygote, so the zygote has to stay.
-    pub(super) _zygote: Rc<Process>,
+    Forked { _zygote: Rc<Process> },
+    /// Somebody else signals it.
+    Started(mpsc::UnboundedSender<Deed>),
 }
 
 /// What is known of a child's end.
@@ -82,6 +92,7 @@ impl Child {
 
     /// Adds a run to what is to be sent.
     pub(super) fn send(&mut self, run: &ClaimedRun, worker_id: &str) {
+        self.unread = true;
         self.outgoing.add(frame(run, worker_id));
     }
 
@@ -115,6 +126,7 @@ impl Child {
                             );
                         }
                         self.retired = frame.retire;
+                        self.unread = frame.output;
                         return Answer::Envelope(Box::new(frame.envelope));
                     }
                     Ok(Word::Result(frame)) => {
@@ -217,8 +229,11 @@ impl Child {
     /// Nothing is sent before its answer is here, so a signal that comes late finds the child between two runs.
     pub(super) fn interrupt(&mut self) -> bool {
         let possible = self.has_begun() && self.outgoing.expected.len() == 1 && !self.end.is_known();
-        if possible {
-            unix::interrupt(self.pid);
+        match &self.origin {
+            Origin::Forked { .. } if possible => unix::interrupt(self.pid),
+            // One that is gone needs no asking.
+            Origin::Started(deeds) if possible => drop(deeds.send(Deed::Interrupt)),
+            _ => {}
         }
         possible
     }
@@ -243,8 +258,10 @@ impl Child {
 
     fn kill_group(&mut self) {
         // A child that has ended was killed with its group by the zygote, as long as the number was its own.
-        if !self.end.is_known() {
-            unix::kill_group(self.pid);
+        match &self.origin {
+            _ if self.end.is_known() => {}
+            Origin::Forked { .. } => unix::kill_group(self.pid),
+            Origin::Started(deeds) => drop(deeds.send(Deed::Kill)),
         }
     }
 }

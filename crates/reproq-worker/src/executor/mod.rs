@@ -20,6 +20,7 @@ mod process;
 mod seat;
 mod shape;
 mod shared;
+mod spawned;
 mod unix;
 mod wear;
 mod zygote;
@@ -198,6 +199,9 @@ impl Executors {
 
     /// Keeps what an attempt has printed where the settings say, and forgets it: another attempt begins.
     fn keep(&self, run: &ClaimedRun, output: &Captured) -> Left {
+        if output.is_empty() {
+            return Left::default();
+        }
         let folder = self.settings.logs_dir.as_deref();
         let logs_uri = folder.and_then(|folder| logs::write(folder, run, output));
         let printed = if self.settings.logs_in_database { output.printed() } else { None };

@@ -3,7 +3,7 @@
 //! What is kept is text: bytes that are no UTF-8, and NUL, become U+FFFD as they are read. So positions in it are positions in
 //! what is stored, and whoever follows it knows what is new.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Write as _};
 use std::os::fd::OwnedFd;
@@ -12,7 +12,11 @@ use std::rc::Rc;
 use reproq_store::Stream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::unix::pipe::Receiver;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
+use tokio::time::{Duration, sleep};
+
+/// How long the output of a process that is given several short runs may wait. Short runs seldom print.
+const HURRIED: Duration = Duration::from_millis(20);
 
 /// What a change of stream counts for, besides the text: output that changes with each letter must not take many times its room.
 const CHANGE: usize = 16;
@@ -21,6 +25,8 @@ const CHANGE: usize = 16;
 pub(crate) struct Captured {
     kept: Rc<RefCell<Kept>>,
     pipes: Vec<(Stream, Rc<Receiver>)>,
+    /// Whether the process works on one run after the other without waiting for us.
+    hurried: Rc<Cell<bool>>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -50,7 +56,12 @@ impl Captured {
     /// Nothing yet; at most `limit` bytes are kept. With `echo`, what is read also goes to the worker's standard error.
     pub(crate) fn new(limit: usize, echo: bool) -> Self {
         let kept = Kept { limit, echo, ..Kept::default() };
-        Self { kept: Rc::new(RefCell::new(kept)), pipes: Vec::new(), readers: Vec::new() }
+        Self {
+            kept: Rc::new(RefCell::new(kept)),
+            pipes: Vec::new(),
+            hurried: Rc::default(),
+            readers: Vec::new(),
+        }
     }
 
     /// What a process has printed that says so itself.
@@ -65,8 +76,15 @@ impl Captured {
     pub(crate) fn read(&mut self, stream: Stream, pipe: OwnedFd) -> std::io::Result<()> {
         let pipe = Rc::new(Receiver::from_owned_fd(pipe)?);
         let (source, sink) = (Rc::clone(&pipe), Rc::clone(&self.kept));
+        let hurried = Rc::clone(&self.hurried);
         self.readers.push(tokio::task::spawn_local(async move {
             while source.readable().await.is_ok() {
+                // What is there may be of the run behind the one whose answer is on its way to whoever waits for it. That comes
+                // first; and a process that has printed begins no other run before it was read.
+                if hurried.get() {
+                    sleep(HURRIED).await;
+                }
+                yield_now().await;
                 if !read_ready(stream, &sink, |buffer| source.try_read(buffer)) {
                     return;
                 }
@@ -76,6 +94,17 @@ impl Captured {
         Ok(())
     }
 
+    /// Whether several runs are with the process.
+    pub(crate) fn hurry(&self, hurried: bool) {
+        self.hurried.set(hurried);
+    }
+
+    /// Whether nothing has been read.
+    pub(crate) fn is_empty(&self) -> bool {
+        let kept = self.kept.borrow();
+        kept.total() == 0 && kept.partial.iter().all(Vec::is_empty)
+    }
+
     /// For whoever looks while the process prints.
     pub(crate) fn view(&self) -> View {
         View(Rc::clone(&self.kept))
@@ -83,22 +112,20 @@ impl Captured {
 
     /// Takes what is in the pipes. A process flushes before it answers, so what belongs to an answered attempt is there by then. Asks
     /// the system itself: the event loop may not have heard of it yet.
-    fn catch_up(&self) {
+    pub(crate) fn catch_up(&self) {
         for (stream, pipe) in &self.pipes {
             read_ready(*stream, &self.kept, |buffer| Ok(rustix::io::read(pipe, buffer)?));
         }
     }
 
-    /// Everything up to now, as it is stored; none when nothing was printed.
+    /// Everything that was read, as it is stored; none when that is nothing.
     pub(crate) fn printed(&self) -> Option<Printed> {
-        self.catch_up();
         self.kept.borrow_mut().end_partial();
         self.view().printed()
     }
 
-    /// Everything up to now, stream by stream.
+    /// Everything that was read, stream by stream.
     pub(crate) fn sections(&self) -> Sections {
-        self.catch_up();
         let mut kept = self.kept.borrow_mut();
         kept.end_partial();
         Sections { stdout: kept.section(Stream::Stdout), stderr: kept.section(Stream::Stderr) }
@@ -107,6 +134,7 @@ impl Captured {
     /// The last lines of stderr, for an error message.
     pub(crate) fn tail(&self) -> String {
         const TAIL: usize = 2048;
+        self.catch_up();
         let text = self.sections().stderr;
         let start = text.floor_char_boundary(text.len().saturating_sub(TAIL));
         text[start..].trim().to_owned()
@@ -114,7 +142,6 @@ impl Captured {
 
     /// Forgets what has been printed: another attempt begins.
     pub(crate) fn clear(&self) {
-        self.catch_up();
         self.kept.borrow_mut().clear();
     }
 }

@@ -113,9 +113,11 @@ async fn what_is_in_the_pipes_belongs_to_what_is_asked_for() {
             ends[0].write_all(b"out").unwrap();
             ends[1].write_all(b"err").unwrap();
             let view = captured.view();
+            captured.catch_up();
             assert_eq!(captured.printed().unwrap().chunks, r#"[["o","out"],["e","err"]]"#);
             assert_eq!((view.total(), captured.tail().as_str()), (6, "err"));
             ends[0].write_all(b"of the attempt before").unwrap();
+            captured.catch_up();
             captured.clear();
             assert_eq!(captured.printed(), None);
         })

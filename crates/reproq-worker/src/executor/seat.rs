@@ -135,12 +135,17 @@ impl Seat {
 
     /// Puts runs in front of the child, which works on them in order. They are sent while answers are waited for.
     pub(crate) fn send<'a>(&mut self, runs: impl Iterator<Item = &'a ClaimedRun>) {
+        let mut count = 0;
         for run in runs {
+            count += 1;
             match &mut self.occupant {
                 Occupant::Child(child) | Occupant::Fork(child) => child.send(run, &self.worker_id),
                 Occupant::Share(share) => share.send(run, &self.worker_id),
                 Occupant::OneShot(_) | Occupant::None => {}
             }
+        }
+        if let Some(output) = self.output() {
+            output.hurry(count > 1);
         }
     }
 
@@ -233,6 +238,14 @@ impl Seat {
     /// Takes what the attempt has printed and said, and writes it to a file where that is wanted.
     pub(crate) fn keep_output(&mut self, run: &ClaimedRun) -> Left {
         let progress = self.executors.live.end(run);
+        let unread = match &mut self.occupant {
+            // Said with each answer, and true of whatever ends without one.
+            Occupant::Child(child) | Occupant::Fork(child) => std::mem::replace(&mut child.unread, true),
+            Occupant::OneShot(_) | Occupant::Share(_) | Occupant::None => true,
+        };
+        if unread && let Some(output) = self.output() {
+            output.catch_up();
+        }
         match self.output() {
             Some(output) => Left { progress, ..self.executors.keep(run, output) },
             None => Left { progress, ..Left::default() },

@@ -22,15 +22,21 @@ impl Shape {
         }
     }
 
+    /// How they share it; none: there is only one.
+    pub(super) const fn shared(self) -> Option<&'static str> {
+        match self {
+            Self::Alone => None,
+            Self::Async(_) => Some("async"),
+            Self::Threads(_) => Some("threads"),
+        }
+    }
+
     /// The packet that asks the zygote for such a child.
     pub(super) fn request(self, token: u64) -> Value {
-        match self {
-            Self::Alone => json!({"type": "fork", "token": token}),
-            Self::Async(places) => {
-                json!({"type": "fork", "token": token, "shared": "async", "places": places})
-            }
-            Self::Threads(places) => {
-                json!({"type": "fork", "token": token, "shared": "threads", "places": places})
+        match self.shared() {
+            None => json!({"type": "fork", "token": token}),
+            Some(shared) => {
+                json!({"type": "fork", "token": token, "shared": shared, "places": self.places()})
             }
         }
     }

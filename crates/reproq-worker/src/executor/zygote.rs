@@ -16,13 +16,13 @@ use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, timeout};
 
-use super::child::{Child, End, Outgoing};
+use super::child::{Child, End, Origin, Outgoing};
 use super::guard::{Guard, Launched};
 use super::launch::{Launch, Named, word};
 use super::output::Captured;
 use super::shape::Shape;
 use super::wear::Service;
-use super::{ExecutorError, frames, unix};
+use super::{ExecutorError, frames, spawned, unix};
 use crate::settings::ExecutorSettings;
 
 /// A site may take its time to import.
@@ -53,6 +53,8 @@ pub(super) struct Process {
     control: Rc<AsyncFd<OwnedFd>>,
     shared: Rc<Shared>,
     output: Captured,
+    /// Whether a fork of it would share what must not be shared.
+    is_unsafe: Cell<bool>,
     /// What it has said of the site's tasks.
     tasks: HashMap<String, TaskTraits>,
     /// The process itself, below the guard.
@@ -94,6 +96,9 @@ impl Zygote {
     /// One more child. The caller may stop waiting at any time.
     pub(super) async fn fork(&self, shape: Shape) -> Result<Child, ExecutorError> {
         let process = self.process().await?;
+        if process.is_unsafe.get() {
+            return spawned::start(&self.settings, &self.guard, shape).await;
+        }
         match Rc::clone(&process).fork(&self.settings, shape).await {
             // It had died, and nobody knew until it was asked.
             Err(_) if process.shared.gone.get() => {
@@ -196,6 +201,7 @@ impl Process {
             control,
             shared: Rc::default(),
             output,
+            is_unsafe: Cell::new(false),
             tasks: HashMap::new(),
             launched: Mutex::new(launched),
             next_token: Cell::new(1),
@@ -218,8 +224,15 @@ impl Process {
         let first_words = first_words.await;
         self.tasks = tasks;
         match first_words {
-            Ok(Ok(Some(ZygoteMessage::Ready { pid, python, django, version, .. }))) => {
+            Ok(Ok(Some(ZygoteMessage::Ready { pid, python, django, version, r#unsafe, .. }))) => {
                 tracing::info!(pid, python, django, version, "executor ready");
+                if let Some(why) = r#unsafe {
+                    self.is_unsafe.set(true);
+                    tracing::warn!(
+                        why,
+                        "this site cannot be forked; each child imports it for itself, which takes longer and more memory"
+                    );
+                }
                 Ok(())
             }
             Ok(Ok(Some(ZygoteMessage::Failed { message, traceback }))) => {
@@ -321,7 +334,8 @@ impl Process {
             outgoing: Outgoing::default(),
             service: Service::new(pid),
             retired: None,
-            _zygote: self,
+            unread: true,
+            origin: Origin::Forked { _zygote: self },
         })
     }
 }
