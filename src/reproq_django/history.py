@@ -80,7 +80,7 @@ class Progress:
         return cls(
             current=_of(_number, entry.get("current")),
             total=_of(_number, entry.get("total")),
-            message=_of(str, entry.get("message")),
+            message=_of(str, entry.get("message")) or None,
             at=_of(_moment, entry.get("at")),
         )
 

@@ -580,3 +580,36 @@ def stop_softly():
 @task(max_attempts=3, backoff=0)
 def crash_always():
     os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@task(takes_context=True, max_attempts=1)
+def say_how_far(context):
+    """Say, again and again, up to which number the witness file asks; end at 3."""
+    step = 0
+    while step < 3:
+        step = sum(line.startswith("step") for line in _witnessed())
+        context.progress(step, 3, f"step {step}")
+        time.sleep(0.02)
+
+
+@task(takes_context=True)
+async def say_how_far_async(context, number):
+    """Say something of its own among others, and print it."""
+    print(f"I am {number}")
+    context.progress(number, 10)
+    while "go" not in _witnessed():
+        await asyncio.sleep(0.02)
+    context.progress(number + 1, 10, "done")
+
+
+@task(takes_context=True, max_attempts=4, backoff=0, timeout=2)
+def end_in_every_way(context):
+    """Raise, crash, take too long, return."""
+    if context.attempt == 1:
+        raise LookupError("nothing there")
+    if context.attempt == 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if context.attempt == 3:
+        sum(range(3_000_000))
+        time.sleep(30)
+    return "at last"

@@ -85,6 +85,7 @@ def test_progress(alias):
     at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert result.progress == Progress(current=3, total=4, message="page 3", at=at)
     assert result.progress.fraction == 0.75
+    assert Progress.read({"current": 1, "message": ""}).message is None
 
 
 @pytest.mark.parametrize(

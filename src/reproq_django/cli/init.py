@@ -28,7 +28,7 @@ worker:
   concurrency: 10
   # queues: [default]
   # executor_mode: pool
-  # logs_dir: logs
+  # logs: database
 """,
     "toml": """\
 # The worker's configuration; `manage.py reproq config --explain` says where each value comes from.
@@ -37,7 +37,7 @@ worker:
 concurrency = 10
 # queues = ["default"]
 # executor_mode = "pool"
-# logs_dir = "logs"
+# logs = "database"
 """,
 }
 

@@ -15,6 +15,7 @@ mod guard;
 mod launch;
 mod logs;
 pub(crate) mod memory;
+mod notes;
 mod output;
 mod process;
 mod seat;

@@ -3,6 +3,7 @@
 //! What is kept is text: bytes that are no UTF-8, and NUL, become U+FFFD as they are read. So positions in it are positions in
 //! what is stored, and whoever follows it knows what is new.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Write as _};
@@ -218,6 +219,28 @@ struct Kept {
     echo: bool,
 }
 
+/// What is no text is replaced: all at once, because a task may print nothing else.
+fn as_text(bytes: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(bytes);
+    if text.contains('\0') { text.replace('\0', "\u{FFFD}").into() } else { text }
+}
+
+/// How many bytes at the end may be the beginning of a character.
+fn unfinished(bytes: &[u8]) -> usize {
+    let most = bytes.len().min(3);
+    (1..=most)
+        .find(|back| {
+            let length = match bytes[bytes.len() - back] {
+                0xC0..=0xDF => 2,
+                0xE0..=0xEF => 3,
+                0xF0..=0xF7 => 4,
+                _ => 0,
+            };
+            length > *back
+        })
+        .unwrap_or(0)
+}
+
 const fn place(stream: Stream) -> usize {
     match stream {
         Stream::Stdout => 0,
@@ -230,39 +253,18 @@ impl Kept {
         if self.echo {
             echo(bytes);
         }
-        let mut begun = std::mem::take(&mut self.partial[place(stream)]);
-        if begun.is_empty() {
-            self.decode(stream, bytes);
+        let partial = &mut self.partial[place(stream)];
+        let joined;
+        let bytes = if partial.is_empty() {
+            bytes
         } else {
-            begun.extend_from_slice(bytes);
-            self.decode(stream, &begun);
-        }
+            joined = [partial, bytes].concat();
+            &joined
+        };
+        let (whole, begun) = bytes.split_at(bytes.len() - unfinished(bytes));
+        *partial = begun.to_vec();
+        self.append(stream, as_text(whole).as_bytes());
         self.trim();
-    }
-
-    fn decode(&mut self, stream: Stream, bytes: &[u8]) {
-        let mut rest = bytes;
-        loop {
-            let Err(error) = std::str::from_utf8(rest) else { return self.push(stream, rest) };
-            let (good, bad) = rest.split_at(error.valid_up_to());
-            self.push(stream, good);
-            let Some(length) = error.error_len() else {
-                self.partial[place(stream)] = bad.to_vec();
-                return;
-            };
-            self.append(stream, "\u{FFFD}".as_bytes());
-            rest = &bad[length..];
-        }
-    }
-
-    /// Adds text.
-    fn push(&mut self, stream: Stream, text: &[u8]) {
-        for (number, part) in text.split(|byte| *byte == 0).enumerate() {
-            if number > 0 {
-                self.append(stream, "\u{FFFD}".as_bytes());
-            }
-            self.append(stream, part);
-        }
     }
 
     fn append(&mut self, stream: Stream, text: &[u8]) {
@@ -302,9 +304,8 @@ impl Kept {
     /// The end of a character does not come any more.
     fn end_partial(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            if !std::mem::take(&mut self.partial[place(stream)]).is_empty() {
-                self.append(stream, "\u{FFFD}".as_bytes());
-            }
+            let begun = std::mem::take(&mut self.partial[place(stream)]);
+            self.append(stream, as_text(&begun).as_bytes());
         }
         self.trim();
     }

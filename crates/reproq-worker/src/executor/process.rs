@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, timeout};
 
 use super::guard::{Guard, Launched};
-use super::launch::{Launch, word};
+use super::launch::{Launch, Named, word};
+use super::notes::{self, Notes};
 use super::output::Captured;
 use super::{Answer, unix};
 use crate::settings::ExecutorSettings;
@@ -36,6 +37,7 @@ pub(super) struct OneShot {
     stdout: Option<Receiver>,
     /// What it has said so far.
     said: Vec<u8>,
+    notes: Notes,
     output: Captured,
     process: Process,
     payload_file: Option<PayloadFile>,
@@ -61,6 +63,7 @@ impl Drop for PayloadFile {
 impl OneShot {
     pub(super) fn new(run: &ClaimedRun, settings: Rc<ExecutorSettings>, guard: Rc<Guard>) -> Self {
         Self {
+            notes: Notes::default(),
             output: Captured::new(settings.max_log_bytes, true),
             settings,
             guard,
@@ -74,7 +77,7 @@ impl OneShot {
         }
     }
 
-    /// Starts the process, unless that has been done, and waits for its envelope.
+    /// Starts the process, unless that has been done, and waits for a note of it or its envelope.
     pub(super) async fn answer(&mut self) -> Answer {
         match self.start().await {
             Ok(()) => self.listen().await,
@@ -101,7 +104,14 @@ impl OneShot {
 
     /// Waits for the end of what it says. What follows an envelope is not waited for: the attempt has ended with it.
     async fn listen(&mut self) -> Answer {
-        let broken = self.hear().await.err();
+        let broken = tokio::select! {
+            biased;
+            note = self.notes.next() => return Answer::Note(Box::new(note)),
+            heard = hear(&mut self.stdout, &mut self.said) => heard.err(),
+        };
+        if let Some(note) = self.notes.last() {
+            return Answer::Note(Box::new(note));
+        }
         let error = match serde_json::from_slice::<Envelope>(&self.said) {
             Ok(envelope) => return Answer::Envelope(Box::new(envelope)),
             Err(error) => error,
@@ -113,15 +123,6 @@ impl OneShot {
             None => format!("{how}; what it wrote to stdout is no envelope: {error}"),
         };
         Answer::Died { how, stderr_tail: self.output.tail() }
-    }
-
-    /// Reads what it says to the end. Whoever stops waiting loses nothing of it.
-    async fn hear(&mut self) -> std::io::Result<()> {
-        if let Some(stdout) = &mut self.stdout {
-            while self.said.len() < LARGEST_ANSWER && stdout.read_buf(&mut self.said).await? > 0 {}
-        }
-        self.stdout = None;
-        Ok(())
     }
 
     /// What is to be started, and the ends of its pipes.
@@ -148,7 +149,8 @@ impl OneShot {
         self.output.read(Stream::Stderr, err_read)?;
         // What a task starts and leaves to its fate stays below the attempt.
         let set = self.settings.environment();
-        Ok(Launch { words, set, stdin, stdout, stderr, extra: None, adopts: true })
+        let extra = Some((self.notes.open()?, Named::Variable(notes::VARIABLE.to_owned())));
+        Ok(Launch { words, set, stdin, stdout, stderr, extra, adopts: true })
     }
 
     pub(super) fn output(&self) -> &Captured {
@@ -219,6 +221,15 @@ impl OneShot {
         }
         timeout(END, launched.wait()).await.ok()
     }
+}
+
+/// Reads what it says to the end. Whoever stops waiting loses nothing of it.
+async fn hear(stdout: &mut Option<Receiver>, said: &mut Vec<u8>) -> std::io::Result<()> {
+    if let Some(stdout) = stdout {
+        while said.len() < LARGEST_ANSWER && stdout.read_buf(said).await? > 0 {}
+    }
+    *stdout = None;
+    Ok(())
 }
 
 /// Writes the spec for the process to read, however slowly it does.
