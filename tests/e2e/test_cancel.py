@@ -35,10 +35,11 @@ def cancelled(site: Site, result: Any, *, seconds: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("task", "asks_for_it"),
+    ("task", "asks"),
+    # Coroutines have a process of their own.
     [(tasks.stoppable, tasks.process_id), (tasks.stoppable_async, tasks.process_id_async)],
 )
-def test_a_running_task_cleans_up_and_its_process_goes_on(site: Site, task: Any, asks_for_it: Any) -> None:
+def test_a_running_task_cleans_up_and_its_process_goes_on(site: Site, task: Any, asks: Any) -> None:
     with site.worker("--concurrency", "1"):
         for _ in range(2):
             result = task.enqueue(60)
@@ -46,7 +47,7 @@ def test_a_running_task_cleans_up_and_its_process_goes_on(site: Site, task: Any,
             assert result.cancel() == Cancellation.REQUESTED
             cancelled(site, result, seconds=2)
             assert [line for line in site.lines() if "pid" not in line] == ["start", "cleaned"]
-            following = asks_for_it.enqueue().wait(timeout=30, poll_interval=0.02)
+            following = asks.enqueue().wait(timeout=30, poll_interval=0.02)
             assert following.return_value == pid
             site.witness.unlink()
     result.refresh()

@@ -131,16 +131,21 @@ class PoolChild:
             data += frames.encode(json.dumps(run).encode())
         self.stream.sendall(data)
 
-    def results(self, count):
+    def message(self):
+        """The next message, of whatever kind."""
         from reproq_django.execution import frames
 
         reader = self.__dict__.setdefault("reader", frames.FrameReader(self.stream.fileno()))
+        payload = reader.read()
+        assert payload is not None, "the child closed its stream"
+        return json.loads(payload)
+
+    def results(self, count):
+        """The next results; notes that come before them are in ``notes``."""
         found = []
         self.notes = []
         while len(found) < count:
-            payload = reader.read()
-            assert payload is not None, "the child closed its stream"
-            message = json.loads(payload)
+            message = self.message()
             if message["type"] == "result":
                 self.usage = message["envelope"].pop("usage", None)
                 found.append(message)

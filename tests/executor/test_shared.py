@@ -91,8 +91,7 @@ def test_what_a_coroutine_leaves_running_ends_with_it_and_not_with_others(async_
 def test_a_coroutine_that_keeps_the_loop_is_named(async_child, spec):
     send(async_child, spec("sleeps_async", 0.01, "meanwhile"), 1)
     send(async_child, spec("keeps_the_loop", 8), 2)
-    async_child.results(1)
-    note = async_child.notes[0]
+    note = async_child.message()
     assert (note["type"], note["result_id"], note["epoch"]) == ("blocked", "2", 4)
     assert note["seconds"] >= 5
 
@@ -136,3 +135,23 @@ def test_the_child_ends_when_its_stream_does_whatever_it_works_on(zygote, spec, 
     ended = zygote.packet("exited")
     assert (ended["pid"], ended["status"]) == (child.pid, 0)
     assert not Path(f"/proc/{child.pid}").exists()
+
+
+def test_soft_timeouts_are_each_runs_own(async_child, threads_child, spec, tmp_path):
+    witness = tmp_path / "witness"
+    send(async_child, spec("sample.wishes.is_slow_async", str(witness)), 1)
+    send(async_child, spec("sleeps_async", 0.5, "done"), 2)
+    results = by_id(async_child.results(2))
+    assert (results[1]["envelope"]["kind"], results[2]["envelope"]["return"]) == ("timeout", "done")
+    assert witness.read_text().split() == ["up", "SoftTimeout", "cleaned"]
+    send(threads_child, spec("sample.wishes.turns_in_python"), 1)
+    found = threads_child.results(1)[0]["envelope"]
+    assert (found["kind"], found["exception_class"]) == ("timeout", "reproq_django.errors.SoftTimeout")
+
+
+def test_notes_name_their_run(async_child, spec):
+    run = spec("sample.wishes.reports_async") | {"takes_context": True}
+    for number in (1, 2, 3):
+        send(async_child, run, number)
+    async_child.results(3)
+    assert sorted(note["result_id"] for note in async_child.notes) == ["1", "1", "2", "2", "3", "3"]

@@ -277,6 +277,11 @@ def process_id():
 
 
 @task
+async def process_id_async():
+    return os.getpid()
+
+
+@task
 def size_of(text):
     return len(text)
 

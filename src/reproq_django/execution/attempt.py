@@ -9,6 +9,7 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.tasks import Task
@@ -156,7 +157,7 @@ def begin(
         known = resolve(path)
     except errors.TaskNotAllowed as error:
         return envelope.refused(envelope.SECURITY_VIOLATION, error)
-    alias = os.environ.get(DATABASE_VARIABLE) or "default"
+    alias = _alias()
     try:
         args, kwargs = serialization.decode_arguments(spec, alias)
     except errors.InvalidSpec as error:
@@ -171,6 +172,12 @@ def begin(
     if notes is not None and known.max_memory_bytes is not None:
         notes.limits(known.max_memory_bytes)
     return Attempt(run, known, args, kwargs, watch, notes)
+
+
+@cache
+def _alias() -> str:
+    """The site's alias of the queue's database, which is the same for all runs of a process."""
+    return os.environ.get(DATABASE_VARIABLE) or "default"
 
 
 def _retry_in(task: Task[..., Any], error: BaseException, run: Run) -> float | None:

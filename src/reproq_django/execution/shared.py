@@ -210,7 +210,7 @@ class _Run:
             return await self.call_in_thread(this)
         self.inner = self.child.loop.create_task(_kept_in(this))
         if self.why is not None:
-            self.inner.cancel()
+            self.inner.cancel(self.why)
         try:
             value, error = await self.inner
         finally:
@@ -260,7 +260,7 @@ class _Run:
                 _raise_in(self.thread.ident, type(why))
                 return
         if self.inner is not None:
-            self.inner.cancel()
+            self.inner.cancel(why)
 
     def meaning(self, error: BaseException) -> BaseException:
         """What has ended the call: an interruption reads as what was asked for."""

@@ -10,9 +10,13 @@ import importlib
 import importlib.util
 import os
 import sys
-from functools import lru_cache
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
 
 from reproq_django.errors import TaskNotAllowed
+
+if TYPE_CHECKING:
+    from django.db.utils import ConnectionHandler
 
 ALLOWED_VARIABLE = "ALLOWED_TASK_MODULES"
 SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
@@ -136,11 +140,17 @@ def find_module(task_path: str) -> tuple[object, list[str]]:
     )
 
 
-def close_connections() -> None:
-    """Close every database connection of this thread; none may be shared over a fork."""
+@cache
+def _connections() -> ConnectionHandler:
+    # Late, so that this module can say that there is no Django; once, because it is asked for after each run.
     from django.db import connections
 
-    connections.close_all()
+    return connections
+
+
+def close_connections() -> None:
+    """Close every database connection of this thread; none may be shared over a fork."""
+    _connections().close_all()
 
 
 def tidy_connections() -> None:
@@ -148,9 +158,7 @@ def tidy_connections() -> None:
 
     Only connections that were opened are looked at, so a task without a query pays nothing.
     """
-    from django.db import connections
-
-    for connection in connections.all(initialized_only=True):
+    for connection in _connections().all(initialized_only=True):
         if connection.connection is None:
             continue
         connection.queries_log.clear()

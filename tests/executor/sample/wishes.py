@@ -81,6 +81,12 @@ async def is_slow_async(witness, *, seconds=600):
 
 
 @task(soft_timeout=0.2)
+def turns_in_python():
+    while True:
+        time.sleep(0.01)
+
+
+@task(soft_timeout=0.2)
 def makes_the_best_of_it():
     try:
         time.sleep(600)
