@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import select
 import signal
 import time
 from collections import defaultdict
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import Count, Sum
 from django.tasks import task_backends
-from harness import ALIAS, OPEN, ROOT, Site, Worker, alive, until
+from harness import ALIAS, OPEN, ROOT, Site, Worker
 from tests.hammer import tasks, witness
 from tests.hammer.plan import Blow, Plan, Rate
 
@@ -114,14 +116,22 @@ def _start(site: Site, force: Force, stack: ExitStack) -> Worker:
 
 
 def _kill(worker: Worker, course: Course) -> None:
-    family = worker.family()
+    """Another worker may go on as soon as the last process is dead, so each death is told at once."""
+    family, poll = {}, select.poll()
+    for pid in worker.family():
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            family[descriptor] = pid
+            poll.register(descriptor, select.POLLIN)
     worker.signal(signal.SIGKILL)
+    deadline = time.monotonic() + 4
+    while family:
+        assert time.monotonic() < deadline, "a killed worker's processes die before its leases lapse"
+        for descriptor, _ in poll.poll(100):
+            course.deaths[family.pop(descriptor)].append(time.monotonic_ns())
+            poll.unregister(descriptor)
+            os.close(descriptor)
     worker.exit_code()
-    until(
-        lambda: not alive(family), seconds=4, what="a killed worker's processes die before its leases lapse"
-    )
-    for pid in family:
-        course.deaths[pid].append(time.monotonic_ns())
 
 
 def _set_operator_rates(plan: Plan) -> None:
