@@ -443,11 +443,6 @@ def kill_the_parent():
 
 
 @task
-async def process_id_async():
-    return os.getpid()
-
-
-@task
 def process_of(number):
     """The process of this one of several runs."""
     return os.getpid()
