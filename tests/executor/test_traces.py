@@ -32,6 +32,7 @@ def retired(child, spec):
         ("SIGTERM", "it has changed a signal handler"),
         ("SIGUSR1", "it has changed a signal handler"),
         ("SIGALRM", "it has changed a signal handler"),
+        ("blocked", "it has blocked signals"),
         ("locale", "it has changed the locale"),
         ("thread", "it has left a thread running: left-thread"),
         ("timer", "it has left a thread running: Thread-"),

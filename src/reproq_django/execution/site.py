@@ -11,7 +11,7 @@ import importlib.util
 import os
 import sys
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reproq_django.errors import TaskNotAllowed
 
@@ -162,10 +162,18 @@ def tidy_connections() -> None:
         if connection.connection is None:
             continue
         connection.queries_log.clear()
-        if connection.in_atomic_block or not connection.autocommit:
+        if connection.in_atomic_block or not connection.autocommit or _in_transaction(connection.connection):
             # Closing is the one way to roll back that also resets all of Django's own notes; its next use
             # connects anew.
             connection.in_atomic_block = False
             connection.close()
         else:
             connection.close_if_unusable_or_obsolete()
+
+
+def _in_transaction(raw: Any) -> bool:
+    """Whether the driver's connection has a transaction open, whoever began it: Django knows of its own."""
+    handle = getattr(raw, "pgconn", None)
+    if handle is not None:
+        return bool(handle.transaction_status)  # 0: idle
+    return bool(getattr(raw, "in_transaction", False))

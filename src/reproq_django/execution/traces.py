@@ -66,6 +66,7 @@ class Traces:
         self._umask = os.umask(0o077)
         os.umask(self._umask)
         self._handlers = [_signal.getsignal(number) for number in _SIGNALS]
+        self._blocked = _signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._locale = _locale.setlocale(_locale.LC_ALL, None)
         self._streams = (sys.stdout, sys.stderr)
         self._recursion_limit = sys.getrecursionlimit()
@@ -99,6 +100,9 @@ class Traces:
             return "it has changed the umask"
         if [_signal.getsignal(number) for number in _SIGNALS] != self._handlers:
             return "it has changed a signal handler"
+        # A blocked SIGINT would keep the next run from hearing that it is cancelled.
+        if _signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._blocked:
+            return "it has blocked signals"
         if _raw_environment() != self._raw_environment:
             return f"it has changed the environment: {', '.join(self._variables())}"
         if _locale.setlocale(_locale.LC_ALL, None) != self._locale:

@@ -40,6 +40,7 @@ LEAVES = {
     "SIGTERM": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "SIGUSR1": lambda: signal.signal(signal.SIGUSR1, lambda *_: None),
     "SIGALRM": lambda: signal.signal(signal.SIGALRM, signal.SIG_IGN),
+    "blocked": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}),
     "locale": lambda: locale.setlocale(locale.LC_ALL, "C"),
     "thread": lambda: threading.Thread(
         target=time.sleep, args=(600,), name="left-thread", daemon=True
