@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -186,6 +187,11 @@ class Worker:
         parents = _living()
         return {pid for pid in self._below(parents) if _serves(pid) and _serves(parents[pid])}
 
+    def zombies(self) -> set[int]:
+        """The dead that nobody below the worker, nor itself, has reaped."""
+        above = {self.process.pid, *self.family()}
+        return {pid for pid, (state, parent) in _processes().items() if state == "Z" and parent in above}
+
     def _below(self, parents: dict[int, int]) -> set[int]:
         found, grew = {self.process.pid}, True
         while grew:
@@ -205,17 +211,21 @@ class Worker:
                 raise AssertionError(f"the worker did not stop:\n{self.said[-4000:]}") from None
 
 
-def _living() -> dict[int, int]:
-    """The parent of every process that is no zombie."""
-    parents = {}
+def _processes() -> dict[int, tuple[str, int]]:
+    """The state and the parent of every process."""
+    found = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:  # ended while we looked
             continue
-        if fields[0] != "Z":
-            parents[int(stat.parent.name)] = int(fields[1])
-    return parents
+        found[int(stat.parent.name)] = fields[0], int(fields[1])
+    return found
+
+
+def _living() -> dict[int, int]:
+    """The parent of every process that is no zombie."""
+    return {pid: parent for pid, (state, parent) in _processes().items() if state != "Z"}
 
 
 def _serves(pid: int) -> bool:
@@ -241,3 +251,27 @@ def alive(pids: set[int]) -> set[int]:
 def forget_connection() -> None:
     """Close the test's own connection to its database."""
     connections[ALIAS].close()
+
+
+class Marked:
+    """A worker whose processes can be told from all others, whoever their parents are."""
+
+    def __init__(self, site: Site, stack: ExitStack, *flags: str, **environment: str) -> None:
+        self.mark = f"REPROQ_TEST_MARK={uuid.uuid4().hex}".encode()
+        name, value = self.mark.decode().split("=")
+        self.worker: Worker = stack.enter_context(site.worker(*flags, **{name: value}, **environment))
+
+    def left(self) -> set[int]:
+        """Everything that the worker has started and that lives, itself aside."""
+        found = set()
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if self.mark in environ.read_bytes():
+                    found.add(int(environ.parent.name))
+            except OSError:  # ended while we looked
+                continue
+        return alive(found) - {self.worker.process.pid}
+
+    def kill(self) -> None:
+        self.worker.signal(signal.SIGKILL)
+        self.worker.exit_code()

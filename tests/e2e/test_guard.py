@@ -8,14 +8,13 @@ import os
 import resource
 import signal
 import time
-import uuid
 from collections import defaultdict
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from harness import Site, Worker, alive, until
+from harness import Marked, Site, alive, until
 
 from testapp import tasks
 
@@ -26,30 +25,6 @@ LONG_LEASE = ("--lease-seconds", "60", "--heartbeat-seconds", "5")
 SHORT_LEASE = ("--lease-seconds", "5", "--heartbeat-seconds", "1", "--reclaim-interval-seconds", "1")
 
 only_one_database = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
-
-
-class Marked:
-    """A worker whose processes can be told from all others, whoever their parents are."""
-
-    def __init__(self, site: Site, stack: ExitStack, *flags: str) -> None:
-        self.mark = f"REPROQ_TEST_MARK={uuid.uuid4().hex}".encode()
-        name, value = self.mark.decode().split("=")
-        self.worker: Worker = stack.enter_context(site.worker(*flags, **{name: value}))
-
-    def left(self) -> set[int]:
-        """Everything that the worker has started and that lives, itself aside."""
-        found = set()
-        for environ in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if self.mark in environ.read_bytes():
-                    found.add(int(environ.parent.name))
-            except OSError:  # ended while we looked
-                continue
-        return alive(found) - {self.worker.process.pid}
-
-    def kill(self) -> None:
-        self.worker.signal(signal.SIGKILL)
-        self.worker.exit_code()
 
 
 def test_a_killed_worker_leaves_nothing_and_its_runs_go_on_at_once(site: Site) -> None:
