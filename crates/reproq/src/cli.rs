@@ -34,6 +34,7 @@ pub fn command() -> Command {
             Command::new("worker")
                 .about("Run tasks until told to stop (SIGTERM or Ctrl-C drains, twice hurries)"),
         ))
+        .subcommand(dev())
         .subcommand(
             configured(Command::new("config").about("Show the configuration that a worker would have"))
                 .arg(json())
@@ -55,6 +56,24 @@ pub fn command() -> Command {
         .subcommand(Command::new("guard").about("Kill what a worker leaves behind").hide(true))
         .subcommand(Command::new("version").about("Print the version"));
     operator::commands().into_iter().fold(command, Command::subcommand)
+}
+
+fn dev() -> Command {
+    Command::new("dev")
+        .about("Run the site's web server and a worker, both with the code as it is saved; for development")
+        .after_help("`python manage.py reproq dev` says where the site and its database are.")
+        .arg(Arg::new("addrport").value_name("ADDRPORT").help("Port, or address:port, of runserver"))
+        .arg(Arg::new("no-web").long("no-web").action(ArgAction::SetTrue).help("Run the worker alone"))
+        .arg(
+            Arg::new("manage")
+                .long("manage")
+                .value_name("WORD")
+                .action(ArgAction::Append)
+                .allow_hyphen_values(true)
+                .default_value("manage.py")
+                .help("What runs Django's commands, after the interpreter; may be repeated"),
+        )
+        .arg(Arg::new("flags").last(true).num_args(0..).value_name("FLAGS").help("Flags of `reproq worker`"))
 }
 
 fn json() -> Arg {
