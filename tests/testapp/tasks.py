@@ -531,7 +531,9 @@ def eat(megabytes, where):
     if where == "python":
         block = bytearray(b"x" * (1024 * 1024)) * megabytes
         return len(block)
-    code = f"import time; block = bytearray(b'x' * 1024 * 1024) * {megabytes}; time.sleep(60)"
+    # What it starts inherits the limit, and may lift it.
+    lift = "import resource as r; r.setrlimit(r.RLIMIT_DATA, (r.getrlimit(r.RLIMIT_DATA)[1],) * 2)"
+    code = f"{lift}; import time; block = bytearray(b'x' * 1024 * 1024) * {megabytes}; time.sleep(60)"
     subprocess.run([sys.executable, "-c", code], check=True)
     return None
 
