@@ -2,6 +2,8 @@
 twin.
 """
 
+import asyncio
+import os
 import time
 
 from django.tasks import task
@@ -29,3 +31,22 @@ def client_call(client: int, number: int) -> None:
 def rest(number: int) -> None:
     """Keep a slot, and no processor."""
     time.sleep(REST_SECONDS)
+
+
+@task
+async def rest_async(number: int, seconds: float) -> int:
+    """Wait beside others; says in which process."""
+    await asyncio.sleep(seconds)
+    return os.getpid()
+
+
+_kept: list[bytearray] = []
+
+
+@task
+def use_memory(number: int, mebibytes: int, leak: bool) -> int:
+    """Fill memory, and keep it or not; says in which process."""
+    block = bytearray(b"x") * (mebibytes << 20)
+    if leak:
+        _kept.append(block)
+    return os.getpid()
