@@ -44,9 +44,7 @@ _kept: list[bytearray] = []
 
 
 @task
-def use_memory(number: int, mebibytes: int, leak: bool) -> int:
-    """Fill memory, and keep it or not; says in which process."""
-    block = bytearray(b"x") * (mebibytes << 20)
-    if leak:
-        _kept.append(block)
+def leak(number: int, mebibytes: int) -> int:
+    """Fill memory and keep it; says in which process."""
+    _kept.append(bytearray(b"x") * (mebibytes << 20))
     return os.getpid()
