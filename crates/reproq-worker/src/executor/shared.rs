@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::sync::{Notify, mpsc};
 
 use super::child::{self, Child, Word};
+use super::edition::Edition;
 use super::output::Captured;
 use super::wear::Service;
 use super::{Answer, frames, unix};
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     /// Told when there is something to send, or when the last has left.
     stirred: Notify,
     service: RefCell<Service>,
+    edition: Edition,
     /// No other run may enter.
     closed: Cell<bool>,
     gone: Cell<bool>,
@@ -72,6 +74,7 @@ impl Shared {
             outgoing: RefCell::default(),
             stirred: Notify::new(),
             service: RefCell::new(Service::new(child.pid)),
+            edition: child.edition.clone(),
             closed: Cell::new(false),
             gone: Cell::new(false),
             end: Notify::new(),
@@ -84,7 +87,8 @@ impl Shared {
 
     /// Whether runs may still enter, now or when another has left.
     pub(super) fn takes_more(&self, bounds: Wear) -> bool {
-        if !self.closed.get() && self.service.borrow_mut().is_over(bounds) {
+        let over = || self.edition.is_outdated() || self.service.borrow_mut().is_over(bounds);
+        if !self.closed.get() && over() {
             tracing::debug!(pid = self.pid, "a shared child has served long enough");
             self.close();
         }

@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
 use super::child::{Child, End, Origin, Outgoing};
+use super::edition::Edition;
 use super::guard::{Guard, Launched};
 use super::launch::{Launch, Named, word};
 use super::output::Captured;
@@ -29,6 +30,7 @@ pub(super) async fn start(
     settings: &ExecutorSettings,
     guard: &Rc<Guard>,
     shape: Shape,
+    edition: Edition,
 ) -> Result<Child, ExecutorError> {
     let refused = |what| move |source| ExecutorError::System { what, source };
     let spawn = |source| ExecutorError::Spawn { python: settings.python.display().to_string(), source };
@@ -69,6 +71,7 @@ pub(super) async fn start(
         received: frames::FrameBuffer::default(),
         outgoing: Outgoing::default(),
         service: Service::new(pid),
+        edition,
         unread: true,
         retired: None,
         origin: Origin::Started(deeds),

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use reproq_model::Isolation;
@@ -17,6 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Duration, timeout};
 
 use super::child::{Child, End, Origin, Outgoing};
+use super::edition::{Edition, Editions};
 use super::guard::{Guard, Launched};
 use super::launch::{Launch, Named, word};
 use super::output::Captured;
@@ -37,6 +39,8 @@ const STOP: Duration = Duration::from_secs(5);
 pub(super) struct Zygote {
     settings: Rc<ExecutorSettings>,
     guard: Rc<Guard>,
+    /// How often the site's code has changed.
+    editions: Editions,
     /// Forks come from this one. An earlier one lives as long as its children do.
     process: Rc<RefCell<Option<Rc<Process>>>>,
     /// The next one, while it imports the site: for all who wait for it, and whether or not they go on waiting.
@@ -57,6 +61,9 @@ pub(super) struct Process {
     is_unsafe: Cell<bool>,
     /// What it has said of the site's tasks.
     tasks: HashMap<String, TaskTraits>,
+    /// Where the site's own code is.
+    source_roots: Vec<PathBuf>,
+    edition: Edition,
     /// The process itself, below the guard.
     launched: Mutex<Launched>,
     next_token: Cell<u64>,
@@ -84,10 +91,12 @@ impl Zygote {
         settings: Rc<ExecutorSettings>,
         guard: Rc<Guard>,
     ) -> Result<Self, ExecutorError> {
-        let process = Rc::new(Process::start(&settings, &guard).await?);
+        let editions = Editions::default();
+        let process = Rc::new(Process::start(&settings, &guard, editions.newest()).await?);
         Ok(Self {
             settings,
             guard,
+            editions,
             process: Rc::new(RefCell::new(Some(process))),
             starting: RefCell::new(None),
         })
@@ -95,9 +104,34 @@ impl Zygote {
 
     /// One more child. The caller may stop waiting at any time.
     pub(super) async fn fork(&self, shape: Shape) -> Result<Child, ExecutorError> {
+        loop {
+            match self.fork_of_newest(shape).await? {
+                // The code has changed meanwhile.
+                child if child.is_outdated() => child.retire(),
+                child => return Ok(child),
+            }
+        }
+    }
+
+    /// Imports the site as it is now. What is forked from then on has that code; everything earlier is outdated.
+    pub(super) async fn renew(&self) -> Result<(), ExecutorError> {
+        let edition = self.editions.next();
+        let process = Process::start(&self.settings, &self.guard, edition).await?;
+        self.editions.advance();
+        // Its children, if any, keep the earlier one until they have ended.
+        self.process.replace(Some(Rc::new(process)));
+        Ok(())
+    }
+
+    /// Where the site's own code is.
+    pub(super) fn source_roots(&self) -> Vec<PathBuf> {
+        self.process.borrow().as_ref().map(|process| process.source_roots.clone()).unwrap_or_default()
+    }
+
+    async fn fork_of_newest(&self, shape: Shape) -> Result<Child, ExecutorError> {
         let process = self.process().await?;
         if process.is_unsafe.get() {
-            return spawned::start(&self.settings, &self.guard, shape).await;
+            return spawned::start(&self.settings, &self.guard, shape, process.edition.clone()).await;
         }
         match Rc::clone(&process).fork(&self.settings, shape).await {
             // It had died, and nobody knew until it was asked.
@@ -160,10 +194,15 @@ impl Zygote {
         let (sender, outcome) = watch::channel(None);
         let (settings, guard) = (Rc::clone(&self.settings), Rc::clone(&self.guard));
         let place = Rc::clone(&self.process);
+        let edition = self.editions.newest();
         let task = tokio::task::spawn_local(async move {
-            let started = Process::start(&settings, &guard).await.map(Rc::new);
-            if let Ok(process) = &started {
-                place.replace(Some(Rc::clone(process)));
+            let mut started = Process::start(&settings, &guard, edition).await.map(Rc::new);
+            if let Ok(process) = &mut started {
+                match &mut *place.borrow_mut() {
+                    // One with newer code was faster.
+                    Some(newest) if process.edition.is_outdated() => *process = Rc::clone(newest),
+                    place => *place = Some(Rc::clone(process)),
+                }
             }
             // Nobody may wait for it any more.
             let _ = sender.send(Some(started.map_err(|error| error.to_string())));
@@ -174,7 +213,11 @@ impl Zygote {
 }
 
 impl Process {
-    async fn start(settings: &ExecutorSettings, guard: &Guard) -> Result<Self, ExecutorError> {
+    async fn start(
+        settings: &ExecutorSettings,
+        guard: &Guard,
+        edition: Edition,
+    ) -> Result<Self, ExecutorError> {
         let refused = |what| move |source| ExecutorError::System { what, source };
         let (ours, theirs) = unix::packet_pair().map_err(refused("a socket for the zygote"))?;
         let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)
@@ -203,6 +246,8 @@ impl Process {
             output,
             is_unsafe: Cell::new(false),
             tasks: HashMap::new(),
+            source_roots: Vec::new(),
+            edition,
             launched: Mutex::new(launched),
             next_token: Cell::new(1),
         };
@@ -224,7 +269,8 @@ impl Process {
         let first_words = first_words.await;
         self.tasks = tasks;
         match first_words {
-            Ok(Ok(Some(ZygoteMessage::Ready { pid, python, django, version, r#unsafe, .. }))) => {
+            Ok(Ok(Some(ZygoteMessage::Ready { pid, python, django, version, r#unsafe, source_roots }))) => {
+                self.source_roots = source_roots;
                 tracing::info!(pid, python, django, version, "executor ready");
                 if let Some(why) = r#unsafe {
                     self.is_unsafe.set(true);
@@ -235,8 +281,8 @@ impl Process {
                 }
                 Ok(())
             }
-            Ok(Ok(Some(ZygoteMessage::Failed { message, traceback }))) => {
-                Err(ExecutorError::Site { message, traceback })
+            Ok(Ok(Some(ZygoteMessage::Failed { message, traceback, source_roots }))) => {
+                Err(ExecutorError::Site { message, traceback, source_roots })
             }
             other => {
                 let how = match other {
@@ -333,6 +379,7 @@ impl Process {
             received: frames::FrameBuffer::default(),
             outgoing: Outgoing::default(),
             service: Service::new(pid),
+            edition: self.edition.clone(),
             retired: None,
             unread: true,
             origin: Origin::Forked { _zygote: self },
