@@ -210,10 +210,15 @@ impl Child {
         if !self.has_begun() || (alone && matches!(silence, Silence::EndedUnread)) {
             return Answer::NotBegun { why: format!("a child ended before it had read its run: {how}") };
         }
-        if matches!(self.end, End::Known(None)) {
+        if self.lost_its_origin() {
             return Answer::Bystander { why: how };
         }
         self.died(how).await
+    }
+
+    /// Whether it has died with the process that had forked it, as far as is known.
+    pub(super) const fn lost_its_origin(&self) -> bool {
+        matches!(self.end, End::Known(None))
     }
 
     /// Waits for the zygote to say how it ended: without a known end, it may live.

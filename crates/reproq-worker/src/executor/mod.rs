@@ -6,6 +6,7 @@
 
 mod child;
 mod edition;
+mod ends;
 mod frames;
 mod group;
 #[cfg(target_os = "linux")]
