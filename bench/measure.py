@@ -72,6 +72,7 @@ class Sample:
     """One repetition of everything in one mode on one database."""
 
     count: int
+    slots: int
     bulk_enqueue: float
     """How long the backlog took to be enqueued."""
     drain: float = 0.0
@@ -112,7 +113,7 @@ def measure(site: Site, amounts: Amounts) -> Sample:
 def _enqueue_backlog(site: Site, count: int) -> Sample:
     began = time.perf_counter()
     default_task_backend.bulk_enqueue([(tasks.noop, (number,), {}) for number in range(count)])
-    return Sample(count, bulk_enqueue=time.perf_counter() - began)
+    return Sample(count, site.mode.concurrency, bulk_enqueue=time.perf_counter() - began)
 
 
 def _drain(site: Site, worker: Worker, sample: Sample) -> None:

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import claims, machine, report, wakes
+from bench import children, claims, machine, report, wakes
 from bench.measure import Amounts, measure
 from bench.server import Postgres, PostgresCluster, Server, Sqlite
 from bench.site import BenchError, Mode, new_site
 
-MODES = (Mode("pool", 10), Mode("pool", 2), Mode("process", 2))
+MODES = (Mode("pool", 10), Mode("pool", 2), Mode("fork", 2), Mode("process", 2))
 RELEASE = machine.ROOT / "target" / "release" / "reproq"
 
 
@@ -35,8 +35,10 @@ class Plan:
     """After the first repetition, another begins only if it will be over by then."""
 
 
-FULL = Plan(3, {"pool": Amounts(10_000, 100), "process": Amounts(60, 7)}, seconds=350)
-QUICK = Plan(1, {"pool": Amounts(2_000, 40), "process": Amounts(8, 4)}, seconds=60)
+FULL = Plan(
+    3, {"pool": Amounts(10_000, 100), "fork": Amounts(1_500, 50), "process": Amounts(60, 7)}, seconds=400
+)
+QUICK = Plan(1, {"pool": Amounts(2_000, 40), "fork": Amounts(300, 10), "process": Amounts(8, 4)}, seconds=60)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         choices=list(_MEASUREMENTS),
         default="drain",
         help="drain: real tasks, the default; claims: whatever else waits; enqueues: NOTIFY on and off; "
-        "starts: on idle workers, with and without notifications",
+        "starts: on idle workers, with and without notifications; children: coroutines that share one, and "
+        "what replacing those that leak costs",
     )
     parser.add_argument("--quick", action="store_true", help="less of everything")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
@@ -91,11 +94,17 @@ def _starts(options: argparse.Namespace) -> tuple[str, Any, bool]:
     return wakes.starts(wakes.QUICK if options.quick else wakes.FULL)
 
 
+def _children(options: argparse.Namespace) -> tuple[str, Any, bool]:
+    os.environ["REPROQ_WORKER_BIN"] = str(_binary())
+    return children.run(children.QUICK if options.quick else children.FULL)
+
+
 _MEASUREMENTS: dict[str, Callable[[argparse.Namespace], tuple[str, Any, bool]]] = {
     "drain": _drain,
     "claims": _claims,
     "enqueues": _enqueues,
     "starts": _starts,
+    "children": _children,
 }
 """What is printed, what is written as JSON, and whether nothing was lost."""
 

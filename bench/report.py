@@ -55,6 +55,8 @@ def rates(sample: Sample) -> dict[str, float]:
         "drain_per_second_since_ready": (
             sample.count / sample.drain_since_ready if sample.drain_since_ready else math.nan
         ),
+        # How long a slot is busy with one, all of them being busy.
+        "slot_ms": sample.drain * each_ms * sample.slots if sample.drain else math.nan,
         "cold_start_seconds": sample.cold_start,
         "worker_cpu_ms": cpu.worker * each_ms if cpu else math.nan,
         "children_cpu_ms": cpu.children * each_ms if cpu else math.nan,
@@ -120,7 +122,7 @@ def as_text(outcome: Outcome) -> str:
         _table(found, CPU),
         "\nMemory of the idle worker after all that, MiB (PSS)",
         _table(found, MEMORY),
-        "\npool / process, in this run",
+        "\nOne mode against another, in this run",
         *_ratios(found),
         "",
         _facts(outcome.conditions),
@@ -157,6 +159,7 @@ def _cpu_sum(found: dict[str, Any]) -> str:
 
 DRAIN: tuple[Column, ...] = (
     ("tasks/s", _spread("drain_per_second", 1)),
+    ("ms per task and slot", _middle("slot_ms", 3)),
     ("since ready", _middle("drain_per_second_since_ready", 1)),
     ("cold start s", _middle("cold_start_seconds", 2)),
     ("bulk enqueue/s", _middle("bulk_enqueue_per_second", 0)),
@@ -206,18 +209,21 @@ def table(rows: Sequence[Sequence[str]], texts: Collection[int]) -> str:
     )
 
 
+#: Which is compared with which: the more isolated one second.
+PAIRS = (("pool", "process"), ("fork", "process"), ("pool", "fork"))
+
+
 def _ratios(found: dict[Key, dict[str, Any]]) -> list[str]:
     lines = []
     for slow_key, slow in found.items():
-        if slow_key.executor != "process":
-            continue
         for fast_key, fast in found.items():
-            if fast_key.executor != "pool" or fast_key.database != slow_key.database:
+            pair = (fast_key.executor, slow_key.executor)
+            if pair not in PAIRS or fast_key.database != slow_key.database:
                 continue
             drain = fast["drain_per_second"]["median"] / slow["drain_per_second"]["median"]
             start = slow["start_latencies_ms"]["p50"] / fast["start_latencies_ms"]["p50"]
             lines.append(
-                f"  {fast_key.database:8}  pool with {fast_key.concurrency} slots, process with "
+                f"  {fast_key.database:8}  {pair[0]} with {fast_key.concurrency} slots, {pair[1]} with "
                 f"{slow_key.concurrency}: {drain:,.0f} x the drain rate, start p50 {start:,.0f} x sooner"
             )
     return lines

@@ -36,7 +36,7 @@ class Mode:
     """How the worker runs tasks."""
 
     executor: str
-    """``pool`` or ``process``."""
+    """``pool``, ``fork`` or ``process``."""
     concurrency: int
 
     def __str__(self) -> str:
@@ -75,9 +75,9 @@ class Site:
             cursor.execute(sql)
 
     @contextmanager
-    def worker(self) -> Iterator[Worker]:
+    def worker(self, *flags: str) -> Iterator[Worker]:
         """A worker that is ready for work; stopped at the end."""
-        worker = Worker(self)
+        worker = Worker(self, flags)
         try:
             worker.wait_until_ready()
             yield worker
@@ -104,16 +104,16 @@ def new_site(server: Server, mode: Mode, folder: Path, alias: str = ALIAS) -> It
 
 
 class Worker:
-    """One process of ``reproq worker``, with its defaults but for what the mode says."""
+    """One process of ``reproq worker``, with its defaults but for what the mode and ``more`` flags say."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, more: tuple[str, ...]) -> None:
         self._log = site.folder / "worker.log"
         environment = site.environment | {
             "DATABASE_URL": site.url,
             "REPROQ_PYTHON_BIN": sys.executable,
             "ALLOWED_TASK_MODULES": "bench.tasks",
         }
-        flags = ["--executor-mode", site.mode.executor, "--concurrency", str(site.mode.concurrency)]
+        flags = ["--executor-mode", site.mode.executor, "--concurrency", str(site.mode.concurrency), *more]
         self.spawned_at = time.time()
         self.ready_at = 0.0
         with self._log.open("wb") as log:

@@ -2,6 +2,8 @@
 twin.
 """
 
+import asyncio
+import os
 import time
 
 from django.tasks import task
@@ -29,3 +31,20 @@ def client_call(client: int, number: int) -> None:
 def rest(number: int) -> None:
     """Keep a slot, and no processor."""
     time.sleep(REST_SECONDS)
+
+
+@task
+async def rest_async(number: int, seconds: float) -> int:
+    """Wait beside others; says in which process."""
+    await asyncio.sleep(seconds)
+    return os.getpid()
+
+
+_kept: list[bytearray] = []
+
+
+@task
+def leak(number: int, mebibytes: int) -> int:
+    """Fill memory and keep it; says in which process."""
+    _kept.append(bytearray(b"x") * (mebibytes << 20))
+    return os.getpid()

@@ -52,10 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
         # The worker is gone: a thread that the site started while it was imported must not keep us.
         os._exit(code)
     if options.child is not None:
-        from reproq_django.execution import child, site
+        from reproq_django.execution import site
 
         streams.write_lines_at_once()
         site.load()
+        # Imported now that models can be.
+        from reproq_django.execution import child
+
         code = child.start(options.child, shared=options.shared is not None)
         streams.flush()
         os._exit(code)

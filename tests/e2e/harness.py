@@ -193,11 +193,7 @@ class Worker:
         return {pid for pid, (state, parent) in _processes().items() if state == "Z" and parent in above}
 
     def _below(self, parents: dict[int, int]) -> set[int]:
-        found, grew = {self.process.pid}, True
-        while grew:
-            grew = bool(new := {pid for pid, parent in parents.items() if parent in found} - found)
-            found |= new
-        return found - {self.process.pid}
+        return _below(self.process.pid, parents)
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -209,6 +205,19 @@ class Worker:
                 self.process.kill()
                 self.process.wait()
                 raise AssertionError(f"the worker did not stop:\n{self.said[-4000:]}") from None
+
+
+def family_of(pid: int) -> set[int]:
+    """Every process below this one."""
+    return _below(pid, _living())
+
+
+def _below(pid: int, parents: dict[int, int]) -> set[int]:
+    found, grew = {pid}, True
+    while grew:
+        grew = bool(new := {pid for pid, parent in parents.items() if parent in found} - found)
+        found |= new
+    return found - {pid}
 
 
 def _processes() -> dict[int, tuple[str, int]]:

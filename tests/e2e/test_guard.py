@@ -19,7 +19,7 @@ from harness import Marked, Site, alive, until
 from testapp import tasks
 
 REPEAT = int(os.environ.get("REPROQ_REPEAT", "0"))
-MODES = ("pool", "process")
+MODES = ("pool", "fork", "process")
 #: A lease that nobody can have waited for when things go on within seconds.
 LONG_LEASE = ("--lease-seconds", "60", "--heartbeat-seconds", "5")
 SHORT_LEASE = ("--lease-seconds", "5", "--heartbeat-seconds", "1", "--reclaim-interval-seconds", "1")
@@ -53,7 +53,9 @@ def test_a_killed_worker_leaves_nothing_and_its_runs_go_on_at_once(site: Site) -
                 # There is nobody else before the restarted one is up.
                 killed_at = time.monotonic()
             for pk, epoch in owned:
-                until(lambda pk=pk, epoch=epoch: site.runs().get(pk=pk).epoch > epoch, what="it runs again")
+                # Or its ending was on its way to the database when the worker was killed.
+                again = site.runs(pk=pk).exclude(epoch=epoch, status="RUNNING")
+                until(again.exists, what="it runs again")
             assert time.monotonic() - killed_at < 2
         site.ended(seconds=120)
         for marked in running:
@@ -121,7 +123,7 @@ def test_a_worker_outlives_its_guard(site: Site, mode: str) -> None:
         until(lambda: not alive(before), seconds=2, what="all that was below the guard dies")
         site.ended()
         assert {site.run(result).status for result in results} == {"SUCCESSFUL"}
-        assert {site.run(result).crash_count for result in results} == {1}
+        assert all(site.run(result).crash_count <= 1 for result in results)
         assert marked.worker.process.poll() is None
         assert marked.worker.guard() not in before
     no_two_at_once(site)
@@ -173,7 +175,6 @@ def test_what_a_task_leaves_behind_goes_with_its_process(site: Site, mode: str, 
                 os.kill(pid, signal.SIGKILL)
         until(lambda: not alive({result.return_value}), what="its process ends")
         ended = time.monotonic_ns()
-        until(lambda: ticks(site), what="what it leaves behind begins")
         until(lambda: time.monotonic_ns() - max(ticks(site)) > 300_000_000, seconds=2, what="that ends, too")
         assert max(ticks(site)) - ended < 1_000_000_000
 

@@ -1,10 +1,12 @@
 """Where runs are executed: warm, forked, in a process of their own, or beside others in one."""
 
+import os
+import signal
 import time
 from typing import Any
 
 import pytest
-from harness import Site, until
+from harness import Site, alive, until
 
 from testapp import tasks
 
@@ -225,3 +227,34 @@ def test_a_run_that_kills_its_process_three_times_is_quarantined(site: Site) -> 
     result.refresh()
     assert result.errors[-1].exception_class_path == "reproq_django.errors.TaskQuarantined"
     assert [entry["exit"] for entry in run.attempts_json] == ["signal 11 (SIGSEGV)"] * 3
+
+
+def test_a_site_that_cannot_be_forked_has_its_children_started(site: Site) -> None:
+    with site.worker("--concurrency", "2", REPROQ_E2E_THREAD="1") as worker:
+        assert "at-import" in worker.said
+        pids = returned([tasks.process_of.enqueue(number) for number in range(20)])
+        assert len(set(pids)) <= 2
+        assert set(pids).isdisjoint({os.getpid(), worker.process.pid})
+        crash = tasks.exit_hard.enqueue(3)
+        until(lambda: site.run(crash).status == "FAILED", what="the crash is found")
+        coroutines = returned([tasks.sleep_async.enqueue(0.2, number) for number in range(10)])
+        assert len(set(coroutines)) == 1
+        assert returned([tasks.add.enqueue(1, 1)]) == [2]
+        children = worker.family()
+    assert "exit code 3" in site.run(crash).errors_json[-1]["message"]
+    assert not alive(children)
+
+
+def test_a_task_may_clean_up_when_the_worker_cannot_wait(site: Site) -> None:
+    with site.worker("--concurrency", "2") as worker:
+        cleans_up = tasks.stoppable.enqueue(60)
+        is_done = tasks.stop_early.enqueue(60)
+        until(lambda: len(site.lines("start")) == 2, what="both run")
+        worker.signal(signal.SIGTERM)
+        until(lambda: "waiting for running attempts" in worker.said, what="the worker drains")
+        worker.signal(signal.SIGTERM)
+        assert worker.exit_code() == 0
+    assert site.lines("cleaned")
+    run = site.run(cleans_up)
+    assert (run.status, run.attempts) == ("READY", 0), "it is not charged"
+    assert site.run(is_done).status == "SUCCESSFUL"

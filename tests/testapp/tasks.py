@@ -368,6 +368,13 @@ def _tick(number, seconds):
         time.sleep(0.02)
 
 
+def _last_tick():
+    """When somebody has said last that it runs; 0: nobody has."""
+    with open(os.environ["REPROQ_WITNESS"], "a+") as lines:
+        lines.seek(0)
+        return max((int(line.split()[3]) for line in lines if line.startswith("tick")), default=0)
+
+
 def _leave(work):
     """Do ``work`` in a process that has left its session and its parents."""
     pid = os.fork()
@@ -420,6 +427,8 @@ def leave_a_daemon(kind):
         _leave(lambda: _tick("daemon", 30))
     else:
         _leave(lambda: _hop(30))
+    while not _last_tick():
+        time.sleep(0.005)
     return os.getpid()
 
 
@@ -429,10 +438,7 @@ def rely_on_a_daemon(seconds):
     _leave(lambda: _tick("served", 30))
     witness("start")
     time.sleep(seconds)
-    served = os.environ["REPROQ_WITNESS"]
-    with open(served) as lines:
-        last = [line for line in lines if line.startswith("tick served")][-1]
-    return (time.monotonic_ns() - int(last.split()[3])) / 1e9
+    return (time.monotonic_ns() - _last_tick()) / 1e9
 
 
 @task(max_attempts=1)
@@ -525,7 +531,9 @@ def eat(megabytes, where):
     if where == "python":
         block = bytearray(b"x" * (1024 * 1024)) * megabytes
         return len(block)
-    code = f"import time; block = bytearray(b'x' * 1024 * 1024) * {megabytes}; time.sleep(60)"
+    # What it starts inherits the limit, and may lift it.
+    lift = "import resource as r; r.setrlimit(r.RLIMIT_DATA, (r.getrlimit(r.RLIMIT_DATA)[1],) * 2)"
+    code = f"{lift}; import time; block = bytearray(b'x' * 1024 * 1024) * {megabytes}; time.sleep(60)"
     subprocess.run([sys.executable, "-c", code], check=True)
     return None
 

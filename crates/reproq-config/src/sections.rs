@@ -48,6 +48,8 @@ pub struct WorkerConfig {
     pub max_child_age: Option<Duration>,
     /// Bytes that a task may use which says nothing about it.
     pub max_task_memory: Option<u64>,
+    /// Whether children are replaced when the site's code changes.
+    pub reload: bool,
     /// How a process executor gets its payload.
     pub payload_mode: PayloadMode,
     /// Interpreter: a path, or a name to look up in `PATH`.
@@ -144,6 +146,7 @@ impl Layers {
             max_child_growth: self.bound("worker.max_child_growth_mb", MIB)?,
             max_child_age: Some(self.get("worker.max_child_age")?).filter(|age: &Duration| !age.is_zero()),
             max_task_memory: self.bound("worker.max_task_memory_mb", MIB)?,
+            reload: self.get("worker.reload")?,
             payload_mode: self
                 .word("worker.payload_mode", &[("stdin", PayloadMode::Stdin), ("file", PayloadMode::File)])?,
             python_bin: self.get("worker.python_bin")?,

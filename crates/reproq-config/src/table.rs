@@ -76,6 +76,8 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     worker("worker.max_task_memory_mb", int(0, MANY, "0 sets no bound"),
         "MiB that the process of a task without a max_memory of its own may use; 0 sets no bound")
         .flag("max-task-memory-mb").env("REPROQ_MAX_TASK_MEMORY_MB").default("0"),
+    worker("worker.reload", Kind::Bool, "For development: import the site anew when its code changes")
+        .flag("reload").env("REPROQ_RELOAD").default("off"),
     worker("worker.payload_mode", Kind::Choice { allowed: &["stdin", "file"], refused: &[(
         "inline", "it puts arguments on the command line, where every user of the machine can read them")] },
         "How a process executor gets its payload: stdin or file")

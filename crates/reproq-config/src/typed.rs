@@ -67,6 +67,7 @@ read_as!(
     Text => String,
     Path => PathBuf,
     Dsn => Dsn,
+    Bool => bool,
     Float => f64,
     Int => i64,
     Duration => Duration,

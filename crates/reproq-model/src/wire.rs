@@ -120,6 +120,9 @@ pub enum ZygoteMessage {
         message: String,
         /// Where it was raised.
         traceback: String,
+        /// Folders of the site's own code, as far as it has been imported.
+        #[serde(default)]
+        source_roots: Vec<PathBuf>,
     },
     /// A child exists.
     Forked {

@@ -66,7 +66,16 @@ impl Slot {
     /// The life of a slot: runs, until there are no more.
     pub(crate) async fn live(mut self) {
         let attempts = Rc::clone(&self.attempts);
-        while let Some(runs) = self.slots().take(&attempts.pace, |run| attempts.travels(run)).await {
+        loop {
+            let runs = tokio::select! {
+                biased;
+                runs = self.slots().take(&attempts.pace, |run| attempts.travels(run)) => runs,
+                () = self.seat.outdated() => {
+                    self.seat.retire();
+                    continue;
+                }
+            };
+            let Some(runs) = runs else { break };
             self.work_off(runs).await;
         }
         self.seat.leave().await;

@@ -124,3 +124,51 @@ impl Room {
         self.any == 0 && self.of_loops == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::run;
+
+    fn of(queue: &str, id: i64) -> ClaimedRun {
+        ClaimedRun { queue_name: queue.to_owned(), ..run(id, 1) }
+    }
+
+    #[test]
+    fn a_strange_queue_may_bring_anything_and_is_claimed_from_for_the_slots() {
+        let lanes = Lanes::new(2, 100);
+        assert_eq!(lanes.room(&Pace::new()), Room { any: 2, of_loops: 0 });
+        assert!(!lanes.only_loops("mail"));
+    }
+
+    #[test]
+    fn a_queue_of_coroutines_is_claimed_from_though_all_slots_are_taken() {
+        let lanes = Lanes::new(2, 100);
+        lanes.offer(of("fetch", 1), Place::Loop);
+        lanes.loops.close();
+        for id in 2..4 {
+            lanes.offer(of("reports", id), Place::Slot);
+        }
+        assert!(lanes.only_loops("fetch") && !lanes.only_loops("reports"));
+        assert_eq!(lanes.room(&Pace::new()), Room { any: 0, of_loops: 100 });
+    }
+
+    #[test]
+    fn a_queue_of_both_kinds_is_served_in_order() {
+        let lanes = Lanes::new(2, 100);
+        lanes.offer(of("mixed", 1), Place::Loop);
+        lanes.offer(of("mixed", 2), Place::Slot);
+        assert!(!lanes.only_loops("mixed"));
+        assert_eq!(lanes.room(&Pace::new()).of_loops, 0);
+    }
+
+    #[test]
+    fn while_coroutines_wait_for_a_place_nothing_is_claimed_that_might_bring_more() {
+        let lanes = Lanes::new(2, 1);
+        lanes.offer(of("fetch", 1), Place::Loop);
+        assert_eq!(lanes.room(&Pace::new()), Room::default());
+        assert!(lanes.room(&Pace::new()).is_none());
+        assert_eq!(lanes.overdue(Duration::ZERO).len(), 1, "one that waits too long is given back");
+        assert_eq!(lanes.room(&Pace::new()).any, 2);
+    }
+}

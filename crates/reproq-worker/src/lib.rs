@@ -25,6 +25,8 @@ mod lifecycle;
 mod live;
 mod pace;
 mod queues;
+#[cfg(test)]
+mod sample;
 mod settings;
 mod shutdown;
 mod slots;

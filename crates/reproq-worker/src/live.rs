@@ -120,31 +120,8 @@ pub(crate) fn log(id: RunId, epoch: Epoch, attempt: i32, printed: Printed) -> At
 
 #[cfg(test)]
 mod tests {
-    use reproq_model::admission::Verdict;
-
     use super::*;
-
-    fn run(id: i64, epoch: i32) -> ClaimedRun {
-        ClaimedRun {
-            id: RunId(id),
-            epoch: Epoch(epoch),
-            attempts: epoch,
-            max_attempts: 3,
-            crash_count: 0,
-            timeout: Duration::ZERO,
-            task_path: String::new(),
-            queue_name: String::new(),
-            backend_alias: String::new(),
-            spec: String::new(),
-            worker_ids: String::new(),
-            errors: String::new(),
-            metadata: String::new(),
-            enqueued_at: 0,
-            started_at: 0,
-            last_attempted_at: 0,
-            verdict: Verdict::Start,
-        }
-    }
+    use crate::sample::run;
 
     /// So long have they been running.
     fn aged(live: &Live, by: Duration) {

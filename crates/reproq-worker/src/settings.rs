@@ -59,6 +59,8 @@ pub struct ExecutorSettings {
     pub wear: Wear,
     /// Bytes that an attempt may use whose task says nothing about it.
     pub max_task_memory: Option<u64>,
+    /// Whether the site is imported anew when its code changes.
+    pub reload: bool,
     /// The Python interpreter.
     pub python: PathBuf,
     /// The module to run, `reproq_django.executor`.

@@ -74,14 +74,17 @@ impl Slots {
 
     /// Hands a claimed run to an idle slot, or lets it wait for the next one.
     pub(crate) fn offer(&self, run: ClaimedRun) {
-        let idle = self.idle.borrow_mut().pop();
-        let Some(slot) = idle else { return self.waiting.borrow_mut().push_back((Instant::now(), run)) };
-        self.busy.set(self.busy.get() + 1);
-        if let Err(runs) = slot.send(vec![run]) {
-            // A slot never leaves while it is idle and the line is open; should it, the run is not lost.
-            self.busy.set(self.busy.get() - 1);
-            self.waiting.borrow_mut().extend(runs.into_iter().map(|run| (Instant::now(), run)));
+        let mut runs = vec![run];
+        loop {
+            let idle = self.idle.borrow_mut().pop();
+            let Some(slot) = idle else { break };
+            match slot.send(runs) {
+                Ok(()) => return self.busy.set(self.busy.get() + 1),
+                // That slot has stopped waiting, or waits with another word.
+                Err(back) => runs = back,
+            }
         }
+        self.waiting.borrow_mut().extend(runs.into_iter().map(|run| (Instant::now(), run)));
     }
 
     /// The next run for a slot, and more of them when all are short and `together` says so. None: there will be no more.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use reproq_config::{OptionSpec, Part, worker_options};
+use reproq_config::{Kind, OptionSpec, Part, worker_options};
 
 /// The tree of commands.
 pub fn command() -> Command {
@@ -34,6 +34,7 @@ pub fn command() -> Command {
             Command::new("worker")
                 .about("Run tasks until told to stop (SIGTERM or Ctrl-C drains, twice hurries)"),
         ))
+        .subcommand(dev())
         .subcommand(
             configured(Command::new("config").about("Show the configuration that a worker would have"))
                 .arg(json())
@@ -55,6 +56,24 @@ pub fn command() -> Command {
         .subcommand(Command::new("guard").about("Kill what a worker leaves behind").hide(true))
         .subcommand(Command::new("version").about("Print the version"));
     operator::commands().into_iter().fold(command, Command::subcommand)
+}
+
+fn dev() -> Command {
+    Command::new("dev")
+        .about("Run the site's web server and a worker, both with the code as it is saved; for development")
+        .after_help("`python manage.py reproq dev` says where the site and its database are.")
+        .arg(Arg::new("addrport").value_name("ADDRPORT").help("Port, or address:port, of runserver"))
+        .arg(Arg::new("no-web").long("no-web").action(ArgAction::SetTrue).help("Run the worker alone"))
+        .arg(
+            Arg::new("manage")
+                .long("manage")
+                .value_name("WORD")
+                .action(ArgAction::Append)
+                .allow_hyphen_values(true)
+                .default_value("manage.py")
+                .help("What runs Django's commands, after the interpreter; may be repeated"),
+        )
+        .arg(Arg::new("flags").last(true).num_args(0..).value_name("FLAGS").help("Flags of `reproq worker`"))
 }
 
 fn json() -> Arg {
@@ -80,13 +99,18 @@ fn with_options(command: Command, wanted: impl Fn(&OptionSpec) -> bool) -> Comma
 
 fn argument(option: &'static OptionSpec, flag: &'static str) -> Arg {
     let default = option.default.map(|value| format!(" [default: {value}]")).unwrap_or_default();
-    Arg::new(flag)
+    let argument = Arg::new(flag)
         .long(flag)
         .value_name(option.kind.value_name())
         .help(format!("{}{default}", option.help))
         .hide(!option.is_effective())
         // `--priority-aging-factor -1`
-        .allow_hyphen_values(true)
+        .allow_hyphen_values(true);
+    match option.kind {
+        // `--reload`, and `--reload=off` against a file that turns it on.
+        Kind::Bool => argument.num_args(0..=1).require_equals(true).default_missing_value("on"),
+        _ => argument,
+    }
 }
 
 /// The configuration flags that were given, as the configuration takes them.
@@ -136,6 +160,17 @@ mod tests {
             with_two_dashes(arguments),
             ["reproq", "worker", "--concurrency", "4", "--queues=a,b", "--dsn", "x", "-V", "-unknown"]
         );
+    }
+
+    #[test]
+    fn a_switch_needs_no_value() {
+        let given = |words: &[&str]| {
+            let matches = command().get_matches_from([&["reproq", "worker"], words].concat());
+            matches.subcommand().map(|(_, worker)| given_flags(worker)).unwrap()
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(given(&["--reload", "--queues", "a"]), [pair("queues", "a"), pair("reload", "on")]);
+        assert_eq!(given(&["--reload=off"]), [pair("reload", "off")]);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! `reproq`: the worker of Reproq, and what an operator asks it.
 //!
 //! [`cli`] declares what can be said, [`asked`] reads it, [`commands`] has a file for each thing that can be asked for, [`wiring`] makes the
-//! parts from the configuration, [`why`] reasons about a run that does not start, [`exit`] gives every failure its words and its code.
+//! parts from the configuration, [`why`] reasons about a run that does not start, [`dev`] runs the parts of a site under development, [`exit`] gives every failure its words and its code.
 
 mod asked;
 mod cli;
 mod commands;
+mod dev;
 mod exit;
 mod logging;
 mod output;

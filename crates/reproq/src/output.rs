@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use chrono::DateTime;
+use reproq_store::Stream;
 
 /// Prints data.
 pub fn print(text: &str) {
@@ -20,6 +21,20 @@ pub fn write(text: &str) -> bool {
 /// Prints talk.
 pub fn complain(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Passes a line of another process on, as it is.
+pub fn pass_on(stream: Stream, line: &[u8]) {
+    // A reader that has gone away is not a failure of ours.
+    let _ = match stream {
+        Stream::Stdout => std::io::stdout().lock().write_all(line),
+        Stream::Stderr => std::io::stderr().lock().write_all(line),
+    };
+}
+
+/// Whether a person reads the data.
+pub fn shows_to_a_person() -> bool {
+    std::io::stdout().is_terminal()
 }
 
 /// Whether a person reads the talk.

@@ -85,6 +85,7 @@ fn executor(worker: &WorkerConfig, database: &DatabaseConfig) -> ExecutorSetting
             age: worker.max_child_age,
         },
         max_task_memory: worker.max_task_memory,
+        reload: worker.reload,
         python: worker.python_bin.clone(),
         module: worker.executor_module.clone(),
         payload_in_file: worker.payload_mode == PayloadMode::File,

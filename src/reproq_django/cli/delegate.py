@@ -28,12 +28,20 @@ def called_from_command_line(value: bool) -> Iterator[None]:
         _from_command_line.reset(token)
 
 
-def run_binary(command: BaseCommand, arguments: Sequence[str], *, alias: str, replace: bool = True) -> int:
+def run_binary(
+    command: BaseCommand,
+    arguments: Sequence[str],
+    *,
+    alias: str,
+    replace: bool = True,
+    development: bool = False,
+) -> int:
     """Run ``reproq <arguments>`` against the database ``alias``; returns its exit code, or never returns.
 
     Args:
         replace: from a terminal, become the binary: signals then reach the worker itself, and nothing of
         Django stays.
+        development: for a site whose tasks come and go while the binary runs.
 
     Raises:
         CommandError: the binary is missing or of another version.
@@ -42,7 +50,7 @@ def run_binary(command: BaseCommand, arguments: Sequence[str], *, alias: str, re
         path = str(binary.find_matching())
     except binary.BinaryError as error:
         raise CommandError(str(error)) from error
-    environment = worker_environment(alias, arguments)
+    environment = worker_environment(alias, arguments, development=development)
     command.stdout.flush()
     command.stderr.flush()
     connections.close_all()

@@ -31,8 +31,11 @@ CONFIG_NAMES = ("reproq.yaml", "reproq.yml", "reproq.toml", ".reproq.yaml", ".re
 _POSTGRES_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "application_name", "options")
 
 
-def worker_environment(alias: str, arguments: Sequence[str]) -> dict[str, str]:
+def worker_environment(alias: str, arguments: Sequence[str], *, development: bool = False) -> dict[str, str]:
     """The environment for ``reproq <arguments>`` against the database ``alias``.
+
+    Args:
+        development: allow the tasks of modules that are not there yet, too: whatever the site imports.
 
     Raises:
         CommandError: the database is one that the worker cannot use.
@@ -53,7 +56,7 @@ def worker_environment(alias: str, arguments: Sequence[str]) -> dict[str, str]:
     ]
     environment["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     if not _said("allowed-task-modules", arguments, "ALLOWED_TASK_MODULES", config):
-        environment["ALLOWED_TASK_MODULES"] = ",".join(task_modules())
+        environment["ALLOWED_TASK_MODULES"] = ",".join([*(["*"] if development else []), *task_modules()])
     if not _said("queues", arguments, "QUEUE_NAMES", config) and (queues := site_queues(alias)):
         environment["QUEUE_NAMES"] = ",".join(dict.fromkeys(map(_as_pattern, queues)))
     return environment

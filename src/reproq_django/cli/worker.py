@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(command: BaseCommand, options: dict[str, Any]) -> int:
     """Exec the binary; from ``call_command``, run it to its end and return its exit code."""
-    _refuse_bad_settings(command)
+    refuse_bad_settings(command)
     arguments = ["worker", *options["flags"]]
     if options.get("queue"):
         command.stderr.write(command.style.WARNING("--queue is deprecated; use --queues"))
@@ -33,7 +33,7 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
     return run_binary(command, arguments, alias=options.get("database") or default_alias())
 
 
-def _refuse_bad_settings(command: BaseCommand) -> None:
+def refuse_bad_settings(command: BaseCommand) -> None:
     """Reproq's own checks, quick and without a database: a setting that is misspelt has no effect, so it is
     better told now."""
     warn_without_backend(command)

@@ -11,6 +11,7 @@ import stat
 import sys
 import sysconfig
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -56,20 +57,53 @@ def task_packets() -> Iterator[dict[str, Any]]:
         yield {"type": "tasks", "tasks": part}
 
 
-def source_roots() -> list[str]:
-    """The folders of the modules that are neither installed packages nor Python's own, none below another."""
+def source_roots(error: BaseException | None = None) -> list[str]:
+    """The folders of the modules that are neither installed packages nor Python's own, none below another.
+
+    Args:
+        error: what the site has raised while it was imported: the files that it names count, too, since what
+        cannot be imported is no module; the working directory does when there is nothing else.
+    """
     installed = [Path(path).resolve() for path in sysconfig.get_paths().values()]
-    folders: set[Path] = set()
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if "." in name or not isinstance(module, ModuleType) or not isinstance(file, str):
-            continue
-        folder = Path(file).resolve().parent
-        if {"site-packages", "dist-packages"}.isdisjoint(folder.parts) and not any(
+
+    def is_own(folder: Path) -> bool:
+        return {"site-packages", "dist-packages"}.isdisjoint(folder.parts) and not any(
             folder.is_relative_to(place) for place in installed
-        ):
-            folders.add(folder)
+        )
+
+    modules = [module for module in _modules() if "." not in module.__name__]
+    files = {file for module in modules if isinstance(file := getattr(module, "__file__", None), str)}
+    folders = {Path(file).resolve().parent for file in files | set(_named_by(error))}
+    # A package without an __init__.py has no file.
+    for module in modules:
+        if getattr(module, "__file__", None) is None:
+            folders |= {Path(path).resolve() for path in getattr(module, "__path__", ())}
+    folders = {folder for folder in folders if is_own(folder)}
+    if error is not None and not folders - {Path(__file__).resolve().parent.parent}:
+        folders = {Path.cwd()}
     return sorted(str(folder) for folder in folders if folders.isdisjoint(folder.parents))
+
+
+def story(error: BaseException) -> list[str]:
+    """The traceback of ``error`` in lines, without the frames of Python's own import."""
+    told = traceback.TracebackException.from_exception(error)
+    each: traceback.TracebackException | None = told
+    while each is not None:
+        frames = [frame for frame in each.stack if not frame.filename.startswith("<frozen importlib")]
+        each.stack = traceback.StackSummary.from_list(frames)
+        each = each.__cause__ or each.__context__
+    return list(told.format())
+
+
+def _named_by(error: BaseException | None) -> Iterator[str]:
+    """The files of a traceback, and the one that is no Python."""
+    while error is not None:
+        for frame in traceback.extract_tb(error.__traceback__):
+            if not frame.filename.startswith("<"):
+                yield frame.filename
+        if isinstance(error, SyntaxError) and error.filename:
+            yield error.filename
+        error = error.__cause__ or error.__context__
 
 
 def why_unsafe(descriptors_before: set[int]) -> str | None:

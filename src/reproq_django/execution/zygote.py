@@ -36,10 +36,11 @@ def serve(control_fd: int) -> int:
     try:
         packets = _load()
     except BaseException as error:  # noqa: BLE001 - whatever a site can raise while it is imported has to reach the operator
-        text = "".join(traceback.format_exception(error))[-MAX_TRACEBACK_CHARACTERS:]
+        text = "".join(survey.story(error))[-MAX_TRACEBACK_CHARACTERS:]
         message = f"{type(error).__name__}: {error}"[:1000]
         with contextlib.suppress(OSError):
-            _send(control, {"type": "failed", "message": message, "traceback": text})
+            failed = {"type": "failed", "message": message, "traceback": text}
+            _send(control, failed | {"source_roots": survey.source_roots(error)})
         return 1
     zygote = _Zygote(control)
     try:

@@ -27,6 +27,7 @@ fn defaults_start_a_worker() {
     assert_eq!((worker.max_tasks_per_child, worker.max_task_memory), (None, None));
     assert_eq!(worker.max_child_growth, Some(256 << 20));
     assert_eq!(worker.max_child_age, Some(Duration::from_hours(1)));
+    assert!(!worker.reload);
     assert_eq!(worker.payload_mode, PayloadMode::Stdin);
     assert_eq!(worker.python_bin, Path::new("python3"));
     assert_eq!(worker.executor_module, "reproq_django.executor");

@@ -13,6 +13,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, timeout};
 
+use super::edition::Edition;
 use super::output::Captured;
 use super::spawned::Deed;
 use super::wear::Service;
@@ -31,6 +32,7 @@ pub(super) struct Child {
     pub(super) received: frames::FrameBuffer,
     pub(super) outgoing: Outgoing,
     pub(super) service: Service,
+    pub(super) edition: Edition,
     /// Whether there may be something in the pipes of what the run has printed.
     pub(super) unread: bool,
     /// It has said that it begins no other run, and why.
@@ -88,6 +90,11 @@ impl Child {
     /// Whether it takes another run, and what was sent to it behind the last answer.
     pub(super) fn goes_on(&self) -> bool {
         self.retired.is_none()
+    }
+
+    /// Whether the site's code has changed since. What was sent to it may have begun, so it is only asked between runs.
+    pub(super) fn is_outdated(&self) -> bool {
+        self.edition.is_outdated()
     }
 
     /// Adds a run to what is to be sent.
@@ -203,10 +210,15 @@ impl Child {
         if !self.has_begun() || (alone && matches!(silence, Silence::EndedUnread)) {
             return Answer::NotBegun { why: format!("a child ended before it had read its run: {how}") };
         }
-        if matches!(self.end, End::Known(None)) {
+        if self.lost_its_origin() {
             return Answer::Bystander { why: how };
         }
         self.died(how).await
+    }
+
+    /// Whether it has died with the process that had forked it, as far as is known.
+    pub(super) const fn lost_its_origin(&self) -> bool {
+        matches!(self.end, End::Known(None))
     }
 
     /// Waits for the zygote to say how it ended: without a known end, it may live.

@@ -58,10 +58,13 @@ impl Group {
     }
 
     fn with_a_place(&self, executors: &Executors) -> Option<Rc<Shared>> {
-        let mut children = self.children.borrow_mut();
-        // Whoever is left out here goes on with the runs in it, and ends after the last.
-        children.retain(|child| child.takes_more(executors.settings.wear));
-        children.iter().find(|child| child.has_place()).cloned()
+        self.let_go(executors);
+        self.children.borrow().iter().find(|child| child.has_place()).cloned()
+    }
+
+    /// Lets those go that take no other run: they go on with the runs in them, and end after the last.
+    pub(super) fn let_go(&self, executors: &Executors) {
+        self.children.borrow_mut().retain(|child| child.takes_more(executors.settings.wear));
     }
 }
 

@@ -5,6 +5,8 @@
 //! what follows from an attempt's end.
 
 mod child;
+mod edition;
+mod ends;
 mod frames;
 mod group;
 #[cfg(target_os = "linux")]
@@ -18,14 +20,18 @@ pub(crate) mod memory;
 mod notes;
 mod output;
 mod process;
+mod reload;
 mod seat;
 mod shape;
 mod shared;
+mod sources;
 mod spawned;
 mod unix;
 mod wear;
 mod zygote;
 
+use std::cell::RefCell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -33,6 +39,8 @@ use reproq_model::Isolation;
 use reproq_model::wire::{Envelope, Note};
 use reproq_store::{AttemptLog, ClaimedRun, ProgressUpdate};
 use thiserror::Error;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use self::child::Child;
 use self::group::Group;
@@ -67,6 +75,8 @@ pub enum ExecutorError {
         message: String,
         /// Where it was raised.
         traceback: String,
+        /// Folders of the site's own code, as far as it has been imported.
+        source_roots: Vec<PathBuf>,
     },
     /// The interpreter ended, or said something else, before it was ready.
     #[error(
@@ -137,6 +147,10 @@ pub(crate) struct Executors {
     loops: Rc<Group>,
     threads: Option<Rc<Group>>,
     live: Rc<Live>,
+    /// Told when the site has been imported anew.
+    reloaded: Notify,
+    /// What sees to that.
+    reloading: RefCell<Option<AbortHandle>>,
 }
 
 /// What is left of an attempt besides its answer.
@@ -157,18 +171,48 @@ impl Executors {
         unix::allow_many_files();
         let guard =
             Guard::start().await.map_err(|source| ExecutorError::System { what: "a guard", source })?;
-        let zygote = if settings.isolation.forks() {
-            Some(Zygote::start(Rc::clone(&settings), Rc::clone(&guard)).await?)
-        } else {
-            None
+        let (zygote, sources) = match (settings.isolation.forks(), settings.reload) {
+            (true, true) => {
+                let (zygote, sources) = reload::start(&settings, &guard).await?;
+                (Some(zygote), Some(sources))
+            }
+            (true, false) => (Some(Zygote::start(Rc::clone(&settings), Rc::clone(&guard)).await?), None),
+            // Each attempt imports the site as it is.
+            (false, _) => (None, None),
         };
         let loops = Rc::new(Group::new(Shape::Async(settings.async_concurrency)));
         let threads = (settings.threads > 1).then(|| Rc::new(Group::new(Shape::Threads(settings.threads))));
-        Ok(Rc::new(Self { settings, guard, zygote, loops, threads, live: Rc::default() }))
+        let executors = Rc::new(Self {
+            settings,
+            guard,
+            zygote,
+            loops,
+            threads,
+            live: Rc::default(),
+            reloaded: Notify::new(),
+            reloading: RefCell::default(),
+        });
+        if let Some(sources) = sources {
+            let following = tokio::task::spawn_local(reload::follow(Rc::clone(&executors), sources));
+            executors.reloading.replace(Some(following.abort_handle()));
+        }
+        Ok(executors)
+    }
+
+    /// Lets children go whose code of the site has changed since: idle ones at once, the others after what they work on.
+    fn let_outdated_go(&self) {
+        self.loops.let_go(self);
+        if let Some(threads) = &self.threads {
+            threads.let_go(self);
+        }
+        self.reloaded.notify_waiters();
     }
 
     /// Ends everything that is left; returns when it is gone.
     pub(crate) async fn stop(&self) {
+        if let Some(reloading) = self.reloading.take() {
+            reloading.abort();
+        }
         if let Some(zygote) = &self.zygote {
             zygote.stop().await;
         }

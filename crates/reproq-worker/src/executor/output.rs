@@ -73,11 +73,12 @@ impl Captured {
         captured
     }
 
-    /// Starts to read a stream.
+    /// Starts to read a stream. Of what is in several at the same time, that of the one that was named first comes first: a process
+    /// that prints and then complains is to be read in this order, however late.
     pub(crate) fn read(&mut self, stream: Stream, pipe: OwnedFd) -> std::io::Result<()> {
         let pipe = Rc::new(Receiver::from_owned_fd(pipe)?);
         let (source, sink) = (Rc::clone(&pipe), Rc::clone(&self.kept));
-        let hurried = Rc::clone(&self.hurried);
+        let (hurried, before) = (Rc::clone(&self.hurried), self.pipes.clone());
         self.readers.push(tokio::task::spawn_local(async move {
             while source.readable().await.is_ok() {
                 // What is there may be of the run behind the one whose answer is on its way to whoever waits for it. That comes
@@ -86,6 +87,9 @@ impl Captured {
                     sleep(HURRIED).await;
                 }
                 yield_now().await;
+                for (stream, pipe) in &before {
+                    read_ready(*stream, &sink, |buffer| Ok(rustix::io::read(pipe, buffer)?));
+                }
                 if !read_ready(stream, &sink, |buffer| source.try_read(buffer)) {
                     return;
                 }

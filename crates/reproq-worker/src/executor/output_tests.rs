@@ -123,3 +123,29 @@ async fn what_is_in_the_pipes_belongs_to_what_is_asked_for() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn what_is_there_at_the_same_time_begins_with_stdout() {
+    LocalSet::new()
+        .run_until(async {
+            let mut captured = Captured::new(100, false);
+            let mut ends = Vec::new();
+            for stream in [Stdout, Stderr] {
+                let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+                captured.read(stream, read).unwrap();
+                ends.push(std::fs::File::from(write));
+            }
+            // Whoever waits for stdout has not had its turn.
+            captured.readers[0].abort();
+            ends[0].write_all(b"out").unwrap();
+            ends[1].write_all(b"err").unwrap();
+            let both = async {
+                while captured.view().total() < 6 {
+                    yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
+            assert_eq!(captured.printed().unwrap().chunks, r#"[["o","out"],["e","err"]]"#);
+        })
+        .await;
+}

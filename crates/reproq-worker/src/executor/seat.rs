@@ -87,7 +87,7 @@ impl Seat {
 
     async fn warm_child(&mut self) -> Result<(), ExecutorError> {
         if let Occupant::Child(child) = &mut self.occupant {
-            if !child.goes_on() {
+            if !child.goes_on() || child.is_outdated() {
                 self.retire();
             } else if !child.is_idle() {
                 tracing::debug!(pid = child.pid, "an idle child is gone; forking another");
@@ -103,13 +103,35 @@ impl Seat {
                 }
                 None => self.executors.fork(Shape::Alone).await,
             };
-            self.occupant = Occupant::Child(Box::new(child?));
+            let child = match child? {
+                // A successor that has waited too long.
+                child if child.is_outdated() => {
+                    child.retire();
+                    self.executors.fork(Shape::Alone).await?
+                }
+                child => child,
+            };
+            self.occupant = Occupant::Child(Box::new(child));
         }
         Ok(())
     }
 
+    /// Returns when the warm child has code of the site that has changed since.
+    pub(crate) async fn outdated(&self) {
+        if !self.executors.settings.reload {
+            return std::future::pending().await;
+        }
+        loop {
+            let reloaded = self.executors.reloaded.notified();
+            if matches!(&self.occupant, Occupant::Child(child) if child.is_outdated()) {
+                return;
+            }
+            reloaded.await;
+        }
+    }
+
     /// Lets the warm child end by itself.
-    fn retire(&mut self) {
+    pub(crate) fn retire(&mut self) {
         if let Occupant::Child(child) = std::mem::replace(&mut self.occupant, Occupant::None) {
             tracing::debug!(pid = child.pid, "a child has served long enough");
             child.retire();

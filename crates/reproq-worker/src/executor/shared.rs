@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use reproq_model::wire::{Note, NoteKind, ResultFrame};
 use reproq_model::{Epoch, RunId};
@@ -12,10 +13,14 @@ use tokio::io::Interest;
 use tokio::sync::{Notify, mpsc};
 
 use super::child::{self, Child, Word};
+use super::edition::Edition;
 use super::output::Captured;
 use super::wear::Service;
-use super::{Answer, frames, unix};
+use super::{Answer, frames};
 use crate::settings::Wear;
+
+/// A coroutine that keeps the loop is named every second, as long as it does.
+const STILL_KEPT: Duration = Duration::from_secs(3);
 
 /// A run's claim.
 pub(super) type Key = (RunId, Epoch);
@@ -31,11 +36,13 @@ pub(super) struct Shared {
     /// Told when there is something to send, or when the last has left.
     stirred: Notify,
     service: RefCell<Service>,
+    edition: Edition,
     /// No other run may enter.
     closed: Cell<bool>,
     gone: Cell<bool>,
     end: Notify,
-    keeper: Cell<Option<Key>>,
+    /// Who has been said to keep the event loop, and when.
+    keeper: Cell<Option<(Key, Instant)>>,
     /// Killed by the worker, for the sake of a run that has left.
     killed: Cell<bool>,
 }
@@ -72,6 +79,7 @@ impl Shared {
             outgoing: RefCell::default(),
             stirred: Notify::new(),
             service: RefCell::new(Service::new(child.pid)),
+            edition: child.edition.clone(),
             closed: Cell::new(false),
             gone: Cell::new(false),
             end: Notify::new(),
@@ -84,7 +92,8 @@ impl Shared {
 
     /// Whether runs may still enter, now or when another has left.
     pub(super) fn takes_more(&self, bounds: Wear) -> bool {
-        if !self.closed.get() && self.service.borrow_mut().is_over(bounds) {
+        let over = || self.edition.is_outdated() || self.service.borrow_mut().is_over(bounds);
+        if !self.closed.get() && over() {
             tracing::debug!(pid = self.pid, "a shared child has served long enough");
             self.close();
         }
@@ -108,7 +117,7 @@ impl Shared {
 
     pub(super) fn leave(&self, key: Key) {
         self.inside.borrow_mut().remove(&key);
-        if self.keeper.get() == Some(key) {
+        if self.keeper() == Some(key) {
             self.keeper.set(None);
         }
         self.service.borrow_mut().count();
@@ -158,15 +167,13 @@ impl Shared {
 
     /// Who keeps the others from going on.
     pub(super) fn keeper(&self) -> Option<Key> {
-        self.keeper.get()
+        self.keeper.get().filter(|(_, said)| said.elapsed() < STILL_KEPT).map(|(key, _)| key)
     }
 
+    /// Has it killed; see [`Shared::ended`].
     pub(super) fn kill(&self) {
         self.killed.set(true);
         self.close();
-        if !self.gone.get() {
-            unix::kill_group(self.pid);
-        }
     }
 
     /// Returns when the process is gone.
@@ -210,7 +217,7 @@ impl Shared {
                 seconds = note.seconds,
                 "a coroutine keeps the event loop of all others in its child; use asyncio.to_thread() for what blocks"
             );
-            self.keeper.set(Some(key));
+            self.keeper.set(Some((key, Instant::now())));
         }
         if let Some(place) = self.inside.borrow().get(&key) {
             let _ = place.words.send(Said::Answer(Answer::Note(Box::new(note))));
@@ -218,18 +225,18 @@ impl Shared {
     }
 
     /// It is gone: those that are still inside hear of it.
-    fn over(&self, how: &str, stderr_tail: &str) {
+    fn over(&self, how: &str, stderr_tail: &str, by_itself: bool) {
         self.gone.set(true);
         self.closed.set(true);
         let inside = self.inside.borrow();
-        let only_one = inside.len() == 1 && !self.killed.get();
+        let only_one = inside.len() == 1 && by_itself && !self.killed.get();
         for (key, place) in inside.iter() {
             let begun = place.frame_end.is_some() && self.has_begun(*key);
             let word = if !begun {
                 Answer::NotBegun { why: format!("a child ended before it had read its run: {how}") }
             } else if only_one {
                 Answer::Died { how: how.to_owned(), stderr_tail: stderr_tail.to_owned() }
-            } else if self.killed.get() && self.keeper.get() == Some(*key) {
+            } else if self.killed.get() && self.keeper() == Some(*key) {
                 let how = "its coroutine kept the event loop, so that no other could go on, and its process was killed; use \
                            asyncio.to_thread() or sync_to_async() for what blocks";
                 Answer::Died { how: how.to_owned(), stderr_tail: String::new() }
@@ -252,7 +259,10 @@ impl Shared {
 /// Talks to the child until it ends, or is not needed any more.
 async fn drive(shared: Rc<Shared>, mut child: Child) {
     let how = loop {
-        if shared.is_done() && !shared.killed.get() {
+        if shared.killed.get() {
+            break Some("it was killed".to_owned());
+        }
+        if shared.is_done() {
             shared.gone.set(true);
             shared.end.notify_waiters();
             return child.retire();
@@ -266,9 +276,11 @@ async fn drive(shared: Rc<Shared>, mut child: Child) {
         Some(broken) => (broken, child.output.tail()),
         None => (child.how_it_ended().await, child.output.tail()),
     };
+    // And not with the process that had forked it.
+    let by_itself = !child.lost_its_origin();
     // Dead or not, it is not spoken to any more.
     child.kill().await;
-    shared.over(&how, &stderr_tail);
+    shared.over(&how, &stderr_tail, by_itself);
 }
 
 /// One step of the conversation. The error is what was wrong with it; none: the stream has ended.

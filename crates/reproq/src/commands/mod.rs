@@ -4,6 +4,7 @@ pub mod attempts;
 mod cancel;
 mod check;
 mod config;
+mod dev;
 #[cfg(target_os = "linux")]
 mod guard;
 mod limit;
@@ -38,6 +39,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> Result<ExitCode, Fail
     let matches = cli::command().get_matches_from(arguments);
     match matches.subcommand() {
         Some(("worker", flags)) => worker::run(&load(flags)?),
+        Some(("dev", flags)) => dev::run(flags),
         Some(("config", flags)) => Ok(config::run(&load(flags)?, flags)),
         Some(("status", flags)) => status::run(&load(flags)?, flags.get_flag("json")),
         Some(("stats", flags)) => stats::run(&load(flags)?, flags.get_flag("json")),

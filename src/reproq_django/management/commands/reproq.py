@@ -12,13 +12,25 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from reproq_django import binary
-from reproq_django.cli import check, config, init, install, migrate_worker, operate, stats, status, worker
+from reproq_django.cli import (
+    check,
+    config,
+    dev,
+    init,
+    install,
+    migrate_worker,
+    operate,
+    stats,
+    status,
+    worker,
+)
 from reproq_django.cli.delegate import called_from_command_line
 
 #: In the order in which a newcomer meets them.
 SUBCOMMANDS: dict[str, Any] = {
     "init": init,
     "install": install,
+    "dev": dev,
     "worker": worker,
     "migrate-worker": migrate_worker,
     "check": check,
@@ -73,6 +85,10 @@ def _passes_flags(module: Any) -> bool:
     return getattr(module, "PASSES_FLAGS", False)
 
 
+def _passes_rest(module: Any) -> bool:
+    return getattr(module, "PASSES_REST", False)
+
+
 class _WholeHelp(argparse.Action):
     """Our own options, then those of the binary, which declares the rest."""
 
@@ -91,11 +107,20 @@ class _PassingParser(CommandParser):
     """A parser whose result has what it did not know as ``flags``, where the subcommand takes that."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        rest = list(sys.argv[1:] if args is None else args)
+        if "--" in rest and any(name in rest for name, each in SUBCOMMANDS.items() if _passes_rest(each)):
+            place = rest.index("--")
+            args, rest = rest[:place], rest[place + 1 :]
+        else:
+            rest = []
         options, flags = self.parse_known_args(args, namespace)
         module = SUBCOMMANDS[options.subcommand]
+        if rest and not _passes_rest(module):
+            self.error(f"unrecognized arguments: -- {' '.join(rest)}")
         if flags and not _passes_flags(module):
-            self.error(f"unrecognized arguments: {' '.join(flags)}")
-        options.flags = flags
+            hint = "; flags of the worker stand after --" if _passes_rest(module) else ""
+            self.error(f"unrecognized arguments: {' '.join(flags)}{hint}")
+        options.flags = [*flags, *rest]
         return options
 
 

@@ -1,55 +1,37 @@
-//! The process that has imported the site and forks children from it.
+//! One process that imports the site and forks children from it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 
-use reproq_model::Isolation;
 use reproq_model::wire::{TaskTraits, ZygoteMessage};
 use reproq_store::Stream;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::unix::AsyncFd;
-use tokio::net::UnixStream;
-use tokio::sync::{Mutex, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Duration, timeout};
 
-use super::child::{Child, End, Origin, Outgoing};
-use super::guard::{Guard, Launched};
-use super::launch::{Launch, Named, word};
-use super::output::Captured;
-use super::shape::Shape;
-use super::wear::Service;
-use super::{ExecutorError, frames, spawned, unix};
+use crate::executor::child::{Child, End, Origin};
+use crate::executor::edition::Edition;
+use crate::executor::guard::{Guard, Launched};
+use crate::executor::launch::{Launch, Named, word};
+use crate::executor::output::Captured;
+use crate::executor::shape::Shape;
+use crate::executor::{ExecutorError, ends, unix};
 use crate::settings::ExecutorSettings;
 
 /// A site may take its time to import.
 const READY: Duration = Duration::from_mins(2);
 /// A fork takes milliseconds; a zygote that does not answer is replaced.
 const FORK: Duration = Duration::from_secs(10);
-
 /// Ending takes a zygote as long as killing its children.
 const STOP: Duration = Duration::from_secs(5);
 
-/// The source of warm children. A zygote that has died, or does not answer, is replaced by the next fork.
-pub(super) struct Zygote {
-    settings: Rc<ExecutorSettings>,
-    guard: Rc<Guard>,
-    /// Forks come from this one. An earlier one lives as long as its children do.
-    process: Rc<RefCell<Option<Rc<Process>>>>,
-    /// The next one, while it imports the site: for all who wait for it, and whether or not they go on waiting.
-    starting: RefCell<Option<Starting>>,
-}
-
-struct Starting {
-    task: AbortHandle,
-    outcome: watch::Receiver<Option<Result<Rc<Process>, String>>>,
-}
-
 /// One process. It is killed with its last owner: its place above, and each of its children.
-pub(super) struct Process {
+pub(in crate::executor) struct Process {
     control: Rc<AsyncFd<OwnedFd>>,
     shared: Rc<Shared>,
     output: Captured,
@@ -57,6 +39,9 @@ pub(super) struct Process {
     is_unsafe: Cell<bool>,
     /// What it has said of the site's tasks.
     tasks: HashMap<String, TaskTraits>,
+    /// Where the site's own code is.
+    source_roots: Vec<PathBuf>,
+    edition: Edition,
     /// The process itself, below the guard.
     launched: Mutex<Launched>,
     next_token: Cell<u64>,
@@ -78,103 +63,37 @@ struct Forked {
     ended: oneshot::Receiver<i32>,
 }
 
-impl Zygote {
-    /// Starts the process and waits until the site is imported.
-    pub(super) async fn start(
-        settings: Rc<ExecutorSettings>,
-        guard: Rc<Guard>,
-    ) -> Result<Self, ExecutorError> {
-        let process = Rc::new(Process::start(&settings, &guard).await?);
-        Ok(Self {
-            settings,
-            guard,
-            process: Rc::new(RefCell::new(Some(process))),
-            starting: RefCell::new(None),
-        })
-    }
-
-    /// One more child. The caller may stop waiting at any time.
-    pub(super) async fn fork(&self, shape: Shape) -> Result<Child, ExecutorError> {
-        let process = self.process().await?;
-        if process.is_unsafe.get() {
-            return spawned::start(&self.settings, &self.guard, shape).await;
-        }
-        match Rc::clone(&process).fork(&self.settings, shape).await {
-            // It had died, and nobody knew until it was asked.
-            Err(_) if process.shared.gone.get() => {
-                drop(process);
-                self.process().await?.fork(&self.settings, shape).await
-            }
-            forked => forked,
-        }
-    }
-
-    /// Where the task itself wants to run.
-    pub(super) fn isolation(&self, task_path: &str) -> Option<Isolation> {
-        self.of_task(task_path, |task| task.isolation).flatten()
-    }
-
-    /// Whether the task is a coroutine function.
-    pub(super) fn is_async(&self, task_path: &str) -> bool {
-        self.of_task(task_path, |task| task.is_async).unwrap_or_default()
-    }
-
-    fn of_task<T>(&self, task_path: &str, what: impl Fn(&TaskTraits) -> T) -> Option<T> {
-        self.process.borrow().as_ref()?.tasks.get(task_path).map(what)
-    }
-
-    /// Lets the process go, and waits until it is gone: with it go all children that are left.
-    pub(super) async fn stop(&self) {
-        if let Some(starting) = self.starting.take() {
-            starting.task.abort();
-        }
-        let process = self.process.take();
-        if let Some(process) = process {
-            process.stop().await;
-        }
-    }
-
-    async fn process(&self) -> Result<Rc<Process>, ExecutorError> {
-        if let Some(process) = self.process.borrow().as_ref().filter(|process| !process.shared.gone.get()) {
-            return Ok(Rc::clone(process));
-        }
-        let mut outcome = self.another();
-        let started = outcome.wait_for(Option::is_some).await.ok().and_then(|started| started.clone());
-        match started {
-            Some(Ok(process)) => Ok(process),
-            Some(Err(message)) => Err(ExecutorError::Fork(message)),
-            None => Err(ExecutorError::Fork("the worker stops".to_owned())),
-        }
-    }
-
-    /// The zygote that is being started; starts one if there is none.
-    fn another(&self) -> watch::Receiver<Option<Result<Rc<Process>, String>>> {
-        let mut starting = self.starting.borrow_mut();
-        if let Some(starting) = starting.as_ref().filter(|starting| !starting.task.is_finished()) {
-            return starting.outcome.clone();
-        }
-        // Its children, if any, keep it until they have ended.
-        if self.process.take().is_some() {
-            tracing::warn!("the zygote is gone; starting another");
-        }
-        let (sender, outcome) = watch::channel(None);
-        let (settings, guard) = (Rc::clone(&self.settings), Rc::clone(&self.guard));
-        let place = Rc::clone(&self.process);
-        let task = tokio::task::spawn_local(async move {
-            let started = Process::start(&settings, &guard).await.map(Rc::new);
-            if let Ok(process) = &started {
-                place.replace(Some(Rc::clone(process)));
-            }
-            // Nobody may wait for it any more.
-            let _ = sender.send(Some(started.map_err(|error| error.to_string())));
-        });
-        *starting = Some(Starting { task: task.abort_handle(), outcome: outcome.clone() });
-        outcome
-    }
-}
-
 impl Process {
-    async fn start(settings: &ExecutorSettings, guard: &Guard) -> Result<Self, ExecutorError> {
+    /// Whether it has ended, or does not answer: nothing more is asked of it.
+    pub(super) fn is_gone(&self) -> bool {
+        self.shared.gone.get()
+    }
+
+    /// Whether a fork of it would share what must not be shared.
+    pub(super) fn is_unsafe(&self) -> bool {
+        self.is_unsafe.get()
+    }
+
+    /// Which state of the site's code it has imported.
+    pub(super) const fn edition(&self) -> &Edition {
+        &self.edition
+    }
+
+    /// What it has said of a task.
+    pub(super) fn task(&self, path: &str) -> Option<&TaskTraits> {
+        self.tasks.get(path)
+    }
+
+    /// Where the site's own code is.
+    pub(super) fn source_roots(&self) -> &[PathBuf] {
+        &self.source_roots
+    }
+
+    pub(super) async fn start(
+        settings: &ExecutorSettings,
+        guard: &Guard,
+        edition: Edition,
+    ) -> Result<Self, ExecutorError> {
         let refused = |what| move |source| ExecutorError::System { what, source };
         let (ours, theirs) = unix::packet_pair().map_err(refused("a socket for the zygote"))?;
         let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)
@@ -203,6 +122,8 @@ impl Process {
             output,
             is_unsafe: Cell::new(false),
             tasks: HashMap::new(),
+            source_roots: Vec::new(),
+            edition,
             launched: Mutex::new(launched),
             next_token: Cell::new(1),
         };
@@ -224,7 +145,8 @@ impl Process {
         let first_words = first_words.await;
         self.tasks = tasks;
         match first_words {
-            Ok(Ok(Some(ZygoteMessage::Ready { pid, python, django, version, r#unsafe, .. }))) => {
+            Ok(Ok(Some(ZygoteMessage::Ready { pid, python, django, version, r#unsafe, source_roots }))) => {
+                self.source_roots = source_roots;
                 tracing::info!(pid, python, django, version, "executor ready");
                 if let Some(why) = r#unsafe {
                     self.is_unsafe.set(true);
@@ -235,8 +157,8 @@ impl Process {
                 }
                 Ok(())
             }
-            Ok(Ok(Some(ZygoteMessage::Failed { message, traceback }))) => {
-                Err(ExecutorError::Site { message, traceback })
+            Ok(Ok(Some(ZygoteMessage::Failed { message, traceback, source_roots }))) => {
+                Err(ExecutorError::Site { message, traceback, source_roots })
             }
             other => {
                 let how = match other {
@@ -256,7 +178,7 @@ impl Process {
         }
     }
 
-    async fn stop(&self) {
+    pub(super) async fn stop(&self) {
         // The end of its socket is what it stops at.
         unix::hang_up(self.control.get_ref());
         let mut launched = self.launched.lock().await;
@@ -269,7 +191,7 @@ impl Process {
     }
 
     /// Forks, whether or not the caller goes on waiting: a process that hangs is found out in any case.
-    async fn fork(
+    pub(super) async fn fork(
         self: Rc<Self>,
         settings: &Rc<ExecutorSettings>,
         shape: Shape,
@@ -284,24 +206,19 @@ impl Process {
         settings: &ExecutorSettings,
         shape: Shape,
     ) -> Result<Child, ExecutorError> {
-        let refused = |what| move |source| ExecutorError::System { what, source };
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from);
-        let (ours, theirs) =
-            std::os::unix::net::UnixStream::pair().map_err(refused("a socket for a child"))?;
-        let (out_read, out_write) = pipe().map_err(refused("a pipe for a child"))?;
-        let (err_read, err_write) = pipe().map_err(refused("a pipe for a child"))?;
+        let (ours, theirs) = ends::pair()?;
         let token = self.next_token.replace(self.next_token.get() + 1);
         let (sender, forked) = oneshot::channel();
         self.shared.forks.borrow_mut().insert(token, sender);
         let request = shape.request(token).to_string();
-        let descriptors = [theirs.as_fd(), out_write.as_fd(), err_write.as_fd()];
+        let descriptors = [theirs.stream.as_fd(), theirs.stdout.as_fd(), theirs.stderr.as_fd()];
         let asked = async {
             let sent = send(&self.control, request.as_bytes(), &descriptors).await;
-            if let Err(error) = sent {
-                if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) {
+            if let Err(source) = sent {
+                if matches!(source.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) {
                     self.shared.gone.set(true);
                 }
-                return Err(refused("a word to the zygote")(error));
+                return Err(ExecutorError::System { what: "a word to the zygote", source });
             }
             match forked.await {
                 Ok(Ok(forked)) => Ok(forked),
@@ -319,24 +236,9 @@ impl Process {
         };
         let Forked { pid, ended } = forked?;
         // Or its end would never be seen on the stream.
-        drop((theirs, out_write, err_write));
-        let mut output = Captured::new(settings.max_log_bytes, true);
-        for (stream, pipe) in [(Stream::Stdout, out_read), (Stream::Stderr, err_read)] {
-            output.read(stream, pipe).map_err(refused("a pipe for a child"))?;
-        }
-        ours.set_nonblocking(true).map_err(refused("a socket for a child"))?;
-        Ok(Child {
-            pid,
-            stream: UnixStream::from_std(ours).map_err(refused("a socket for a child"))?,
-            output,
-            end: End::Awaited(ended),
-            received: frames::FrameBuffer::default(),
-            outgoing: Outgoing::default(),
-            service: Service::new(pid),
-            retired: None,
-            unread: true,
-            origin: Origin::Forked { _zygote: self },
-        })
+        drop(theirs);
+        let edition = self.edition.clone();
+        ours.child(pid, End::Awaited(ended), Origin::Forked { _zygote: self }, edition, settings)
     }
 }
 
