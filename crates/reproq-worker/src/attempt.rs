@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use reproq_model::AttemptEnd;
 use reproq_store::ClaimedRun;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{sleep, timeout};
 
 use crate::attempts::{Attempts, Trace};
@@ -101,8 +102,10 @@ impl Slot {
         let mut sent = 0;
         while let Some(run) = line.pop_front() {
             let orders = self.attempts.held.start(run.id, run.epoch);
+            // Kept until the attempt has ended: see `Attempts::trial`.
+            let mut trial = None;
             let process = if sent == 0
-                && let Err(process) = self.prepare(&run, &orders).await
+                && let Err(process) = self.prepare(&run, &orders, &mut trial).await
             {
                 process
             } else {
@@ -112,6 +115,7 @@ impl Slot {
                 }
                 self.attend(&run, &orders).await
             };
+            drop(trial);
             sent = sent.saturating_sub(1);
             if process == Process::Wanting {
                 line.drain(..).for_each(|run| self.end(&run, AttemptEnd::Released, &Trace::default()));
@@ -125,9 +129,19 @@ impl Slot {
     }
 
     /// Gets hold of a process. Without one, ends the run, which has not begun: that is not its fault.
-    async fn prepare(&mut self, run: &ClaimedRun, orders: &Orders) -> Result<(), Process> {
+    async fn prepare(
+        &mut self,
+        run: &ClaimedRun,
+        orders: &Orders,
+        trial: &mut Option<OwnedMutexGuard<()>>,
+    ) -> Result<(), Process> {
         let limit = self.attempts.timeout(run);
         let alone = self.attempts.is_suspect(run);
+        let (attempts, seat) = (Rc::clone(&self.attempts), &mut self.seat);
+        let ready = async {
+            *trial = attempts.trial(run).await;
+            seat.prepare(run, alone).await
+        };
         let (end, process) = tokio::select! {
             biased;
             () = self.attempts.shutdown.reaches(Urgency::Hurry) => (Some(AttemptEnd::Released), Process::Gone),
@@ -135,7 +149,7 @@ impl Slot {
                 Stop::Cancelled => (Some(AttemptEnd::Cancelled), Process::Gone),
                 Stop::Lost => (None, Process::Gone),
             },
-            ready = timeout(limit, self.seat.prepare(run, alone)) => {
+            ready = timeout(limit, ready) => {
                 match ready {
                     Ok(Ok(())) => return Ok(()),
                     Ok(Err(error)) => tracing::error!(%error, "no executor; giving the run back"),

@@ -1,12 +1,14 @@
 //! What all attempts of a worker share: who may start where, and how an end is left for the finisher.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reproq_model::{AttemptEnd, AttemptFacts, Isolation, RunId, classify};
 use reproq_store::{ClaimedRun, Ending, UnreadableRun};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::executor::Executors;
 use crate::finisher::Endings;
@@ -20,6 +22,10 @@ use crate::telemetry;
 /// The most runs to remember as suspects. Beyond that, something kills processes that has nothing to do with the runs.
 const MOST_SUSPECTS: usize = 10_000;
 
+/// How often a run may be there when a process dies before it is held responsible: among others, then alone in its child, and then
+/// beside no other that was there twice.
+const CHANCES: u8 = 2;
+
 /// What attempts share.
 pub(crate) struct Attempts {
     pub(crate) settings: Rc<Settings>,
@@ -29,9 +35,12 @@ pub(crate) struct Attempts {
     pub(crate) pace: Rc<Pace>,
     pub(crate) shutdown: Shutdown,
     pub(crate) executors: Rc<Executors>,
-    /// Runs that were in a process, or had one forked from the same, when that died, and nobody knows who did it. The next time
-    /// each is alone, so that then it is known.
-    pub(crate) suspects: RefCell<HashSet<RunId>>,
+    /// Runs that were in a process, or had one forked from the same, when that died, and nobody knows who did it; and how often
+    /// that was so.
+    pub(crate) suspects: RefCell<HashMap<RunId, u8>>,
+    /// Held by the one of the runs without another chance that is being tried. Were there two, nobody would know which of them
+    /// has killed the process that both depend on.
+    pub(crate) trial: Arc<Mutex<()>>,
 }
 
 impl Attempts {
@@ -50,16 +59,24 @@ impl Attempts {
 
     /// Whether the run must be alone in its process.
     pub(crate) fn is_suspect(&self, run: &ClaimedRun) -> bool {
-        self.suspects.borrow().contains(&run.id)
+        self.suspects.borrow().contains_key(&run.id)
     }
 
-    /// The run was there when a process died. Returns whether that is the first time: then it may be innocent.
+    /// Waits for the run's turn, if it has no other chance. What is returned has to be kept until the attempt has ended.
+    pub(crate) async fn trial(&self, run: &ClaimedRun) -> Option<OwnedMutexGuard<()>> {
+        let last_chance = self.suspects.borrow().get(&run.id).is_some_and(|times| *times >= CHANCES);
+        if last_chance { Some(Arc::clone(&self.trial).lock_owned().await) } else { None }
+    }
+
+    /// The run was there when a process died. Returns whether it may be innocent.
     pub(crate) fn suspect(&self, run: &ClaimedRun) -> bool {
         let mut suspects = self.suspects.borrow_mut();
         if suspects.len() >= MOST_SUSPECTS {
             suspects.clear();
         }
-        suspects.insert(run.id)
+        let times = suspects.entry(run.id).or_default();
+        *times = times.saturating_add(1);
+        *times <= CHANCES
     }
 
     /// Whether the run may travel to its child together with others.

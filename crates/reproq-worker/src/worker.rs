@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reproq_model::Incarnation;
@@ -148,6 +149,7 @@ async fn work(
         lanes: Lanes::new(settings.concurrency, settings.executor.async_concurrency),
         executors: Rc::clone(executors),
         suspects: RefCell::default(),
+        trial: Arc::default(),
         held: Rc::new(Held::default()),
         endings: endings.clone(),
         pace: Rc::new(Pace::new()),
