@@ -101,7 +101,8 @@ class Visit:
         for look in looks:
             until(lambda look=look: self.site.run(look).status not in ("READY", "RUNNING"), what="they look")
         runs = [self.site.run(look) for look in looks]
-        assert {run.status for run in runs} == {"SUCCESSFUL"}, [run.errors_json for run in runs]
+        ends = {(run.status, run.attempts) for run in runs}
+        assert ends == {("SUCCESSFUL", 1)}, [run.errors_json for run in runs]
         self.began = sorted(run.return_json["began"] for run in runs)
         found: list[dict[str, Any]] = [run.return_json["finds"] for run in runs]
         return found
@@ -109,12 +110,11 @@ class Visit:
     def round(self, cases: list[Case]) -> None:
         """Let them misbehave at the same time, and see who comes after them."""
         results = [case.task.enqueue(*case.args) for case in cases]
-        if cases[0].alone:
-            self.site.ended()
         for found in self.finds(self.look()):
             if found != self.clean:
                 changed = {key: found[key] for key in found if found[key] != self.clean[key]}
                 self.wrong.append(f"found after {[case.name for case in cases]}: {changed}")
+        self.site.ended()
         runs = [self.site.run(result) for result in results]
         for case, run in zip(cases, runs, strict=True):
             self.wrong += [f"{case.name}: {what}" for what in wrong(case, run)]

@@ -32,7 +32,7 @@ class Case:
     attempts: int = 1
     #: How long it takes by itself, or until its limit.
     seconds: float = 0.5
-    #: It has no company, because it kills others' processes.
+    #: It kills the processes of others, who take longer then: only those who look have to be in its company.
     alone: bool = False
 
     @property
