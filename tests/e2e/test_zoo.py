@@ -24,6 +24,8 @@ SLOTS = 4
 MIB = 1024 * 1024
 #: How long after its end, or its limit, a behaviour may keep its slot. A suite runs beside other things.
 SLOT_BACK_SECONDS = 1 if REPEAT > 1 else 4
+#: What new interpreters need to import the site, as many at a time as there are slots.
+START_SECONDS = 4
 #: In the other modes: one of each kind.
 FEW = (
     zoo.segfaults,
@@ -79,7 +81,6 @@ class Visit:
     """What is looked at while the behaviours go through one worker."""
 
     def __init__(self, site: Site, marked: Marked, *, start_seconds: float) -> None:
-        # What a new interpreter needs to import the site, four at a time.
         self.start_seconds = start_seconds
         self.site, self.worker, self.marked = site, marked.worker, marked
         self.rounds = 0
@@ -118,15 +119,17 @@ class Visit:
         runs = [self.site.run(result) for result in results]
         for case, run in zip(cases, runs, strict=True):
             self.wrong += [f"{case.name}: {what}" for what in wrong(case, run)]
-        self.slots_came_back(sorted(run.finished_at for run in runs), [case.name for case in cases])
+        # Without its zygote, a slot has to wait for the next one to import the site.
+        patience = SLOT_BACK_SECONDS + (START_SECONDS if cases[0].alone else self.start_seconds)
+        self.slots_came_back(sorted(run.finished_at for run in runs), patience, [case.name for case in cases])
         self.nothing_is_left()
 
-    def slots_came_back(self, ends: list[datetime], names: list[str]) -> None:
+    def slots_came_back(self, ends: list[datetime], patience: float, names: list[str]) -> None:
         """The first slot that is free again goes to the first who looks, and so on."""
         for end, began in zip(ends, self.began[-len(ends) :], strict=True):
             waited = began - end.timestamp()
             self.slowest = max(self.slowest, waited)
-            if waited > SLOT_BACK_SECONDS + self.start_seconds:
+            if waited > patience:
                 self.wrong.append(f"a slot was back {waited} s after the end of one of {names}")
 
     def nothing_is_left(self) -> None:
@@ -158,7 +161,7 @@ def visit(site: Site, cases: list[Case], mode: str) -> None:
     began = time.monotonic()
     with ExitStack() as stack:
         marked = Marked(site, stack, *flags, REPROQ_E2E_DATABASE=database)
-        seen = Visit(site, marked, start_seconds=4 if mode == "process" else 0)
+        seen = Visit(site, marked, start_seconds=START_SECONDS if mode == "process" else 0)
         for _ in range(REPEAT):
             for together in rounds(cases):
                 seen.round(together)
