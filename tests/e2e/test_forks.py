@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from harness import Site, Worker, until
 
-from testapp import zoo
+from testapp import looks
 
 FORKS = int(os.environ.get("REPROQ_FORKS", "300"))
 #: Enqueued and looked at together.
@@ -32,7 +32,7 @@ def test_forks_share_no_socket_and_are_reaped(site: Site) -> None:
     with site.worker("--concurrency", "4", "--executor-mode", "fork") as worker:
         began, pids, seen = time.monotonic(), 0, set()
         for _ in range(0, FORKS, BATCH):
-            results = [zoo.says_who_it_is.enqueue() for _ in range(BATCH)]
+            results = [looks.says_who_it_is.enqueue() for _ in range(BATCH)]
             above = sockets_above(worker)
             site.ended()
             above &= sockets_above(worker)
@@ -64,10 +64,10 @@ def test_a_leak_of_every_task_stays_within_its_bound(site: Site) -> None:
     """How fast that is, is the benchmark's to say."""
     growth, pids, largest = 50, set(), 0
     with site.worker("--concurrency", "2", "--max-child-growth-mb", str(growth)) as worker:
-        smallest = zoo.leaks.enqueue(0).wait(timeout=30, poll_interval=0.02).return_value[1]
+        smallest = looks.leaks.enqueue(0).wait(timeout=30, poll_interval=0.02).return_value[1]
         for _ in range(0, FORKS, BATCH):
             for _ in range(BATCH):
-                zoo.leaks.enqueue(5)
+                looks.leaks.enqueue(5)
             site.ended()
             for run in site.runs():
                 assert (run.status, run.attempts) == ("SUCCESSFUL", 1)

@@ -18,7 +18,7 @@ from django.db import connections
 from harness import ALIAS, Marked, Site, until
 from zoo import CRASHED, QUARANTINED, REPEAT, RETURNED, ZOO, Case
 
-from testapp import zoo
+from testapp import looks, zoo
 
 SLOTS = 4
 MIB = 1024 * 1024
@@ -96,7 +96,7 @@ class Visit:
         self.rounds += 1
         place = self.site.folder / f"looks-{self.rounds}"
         place.mkdir()
-        return [zoo.looks_around.enqueue(str(place), SLOTS) for _ in range(SLOTS)]
+        return [looks.looks_around.enqueue(str(place), SLOTS) for _ in range(SLOTS)]
 
     def finds(self, looks: list[Any]) -> list[dict[str, Any]]:
         for look in looks:

@@ -9,9 +9,7 @@ import locale
 import mmap
 import os
 import re
-import resource
 import signal
-import socket
 import stat
 import struct
 import subprocess
@@ -21,7 +19,6 @@ import threading
 import time
 import zlib
 from contextlib import suppress
-from pathlib import Path
 
 from django.db import connection, transaction
 
@@ -203,14 +200,14 @@ def closes_its_stream():
 @alone
 def puts_something_in_place_of_all_descriptors():
     null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in _open_descriptors():
+    for descriptor in open_descriptors():
         os.dup2(null, descriptor)
 
 
 @alone
 def writes_garbage_to_all_descriptors():
     """But to no file: that of a SQLite database would be lost, and nothing can prevent it."""
-    for descriptor in _open_descriptors():
+    for descriptor in open_descriptors():
         with suppress(OSError):
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 os.write(descriptor, os.urandom(1000))
@@ -221,16 +218,16 @@ def answers_for_another_run():
     """In a sound frame, on the protocol's stream."""
     answer = b'{"type":"result","result_id":"999999","epoch":1,"envelope":{"ok":true,"return":1}}'
     frame = b"RQF1" + struct.pack("<II", len(answer), zlib.crc32(answer)) + answer
-    for descriptor in _sockets():
+    for descriptor in sockets():
         os.write(descriptor, frame)
 
 
-def _open_descriptors():
+def open_descriptors():
     return [int(name) for name in os.listdir("/proc/self/fd")]
 
 
-def _sockets():
-    for descriptor in _open_descriptors():
+def sockets():
+    for descriptor in open_descriptors():
         with suppress(OSError):
             if os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:"):
                 yield descriptor
@@ -425,69 +422,3 @@ def leaves_a_closed_stdout():
 @alone
 def leaves_a_recursion_limit():
     sys.setrecursionlimit(200)
-
-
-# --- who looks
-
-
-@task(max_attempts=1, timeout=60, priority=-1, dedup=False)
-def looks_around(place, lookers):
-    """Say how the process is, when so many look at the same time: then each has a slot to itself."""
-    began = time.time()
-    Path(place, f"{os.getpid()}").touch()
-    until = time.monotonic() + 50
-    while len(os.listdir(place)) < lookers:
-        if time.monotonic() > until:
-            raise TimeoutError("there is no slot for everybody")
-        time.sleep(0.005)
-    return {"began": began, "pid": os.getpid(), "finds": _finds()}
-
-
-def _finds():
-    with connection.cursor() as cursor:
-        tables = connection.introspection.table_names(cursor)
-    os.umask(umask := os.umask(0o022))
-    return {
-        "folder": os.getcwd(),
-        "environment": dict(sorted(os.environ.items())),
-        "umask": umask,
-        "locale": locale.setlocale(locale.LC_ALL),
-        "handlers": [_name(signal.getsignal(number)) for number in sorted(signal.valid_signals())],
-        "blocked": sorted(int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-        "threads": [thread.name for thread in threading.enumerate()],
-        "children": Path(f"/proc/self/task/{os.getpid()}/children").read_text(),
-        "streams": [stream.fileno() for stream in (sys.stdout, sys.stderr)],
-        "kinds of descriptors": sorted(
-            os.readlink(f"/proc/self/fd/{descriptor}").partition(":")[0] for descriptor in (0, 1, 2)
-        ),
-        "recursion limit": sys.getrecursionlimit(),
-        "bound of its memory": resource.getrlimit(resource.RLIMIT_DATA),
-        "socket timeout": socket.getdefaulttimeout(),
-        "in a transaction": [connection.in_atomic_block, not connection.get_autocommit()],
-        "left in a transaction": "left_in_a_transaction" in tables,
-    }
-
-
-def _name(handler):
-    # Their addresses differ from one zygote to the next.
-    return getattr(handler, "__qualname__", str(handler))
-
-
-@task(max_attempts=1, isolation="fork", dedup=False)
-def says_who_it_is():
-    """Its process, and the sockets that it has: its stream, and on PostgreSQL its connection."""
-    connection.ensure_connection()
-    sockets = [os.readlink(f"/proc/self/fd/{descriptor}") for descriptor in _sockets()]
-    connection.close()
-    return {"pid": os.getpid(), "sockets": sockets}
-
-
-_kept = []
-
-
-@task(max_attempts=1, timeout=60, dedup=False)
-def leaks(megabytes):
-    """Keep memory that nobody needs, and say how much the process has of it."""
-    _kept.append(os.urandom(MIB) * megabytes)
-    with open("/proc/self/statm") as file:
-        return [os.getpid(), int(file.read().split()[1]) * mmap.PAGESIZE]
