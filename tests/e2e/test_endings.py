@@ -62,6 +62,8 @@ def test_ten_megabytes_of_output_hurt_nobody(site: Site, mode: str) -> None:
     result.refresh()
     assert result.return_value == 10
     assert "x" * 1000 in site.workers[0].said, "what a task prints is seen where the worker's log is"
+    assert site.workers[0].said.count("prints more than is shown here") == 1
+    assert len(site.workers[0].said) < 2_000_000
     log = site.folder / "logs" / f"task-{result.result_id}-attempt-1.log"
     assert site.run(result).logs_uri == str(log)
     assert 100_000 < log.stat().st_size < 400_000

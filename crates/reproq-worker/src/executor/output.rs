@@ -16,6 +16,10 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Duration, sleep};
 
+/// Bytes of an attempt's output that go to the worker's standard error, too. What a task prints without end must not fill the disk
+/// that the worker's log is on.
+const ECHOED: usize = 1 << 20;
+
 /// How long the output of a process that is given several short runs may wait. Short runs seldom print.
 const HURRIED: Duration = Duration::from_millis(20);
 
@@ -221,6 +225,8 @@ struct Kept {
     /// The beginning of a character whose end has not been read, of stdout and of stderr.
     partial: [Vec<u8>; 2],
     echo: bool,
+    /// Bytes of it so far.
+    echoed: usize,
 }
 
 /// What is no text is replaced: all at once, because a task may print nothing else.
@@ -255,7 +261,7 @@ const fn place(stream: Stream) -> usize {
 impl Kept {
     fn add(&mut self, stream: Stream, bytes: &[u8]) {
         if self.echo {
-            echo(bytes);
+            self.echo(bytes);
         }
         let partial = &mut self.partial[place(stream)];
         let joined;
@@ -342,7 +348,18 @@ impl Kept {
         if dropped > 0 { format!("[{dropped} bytes before this are not kept]\n{text}") } else { text }
     }
 
+    /// Shows it, up to a bound.
+    fn echo(&mut self, bytes: &[u8]) {
+        let before = self.echoed;
+        self.echoed = before.saturating_add(bytes.len());
+        echo(&bytes[..ECHOED.saturating_sub(before).min(bytes.len())]);
+        if before <= ECHOED && self.echoed > ECHOED {
+            echo(b"\n[the attempt prints more than is shown here; `reproq logs` has the end of it]\n");
+        }
+    }
+
     fn clear(&mut self) {
+        self.echoed = 0;
         self.text.clear();
         self.pieces.clear();
         self.dropped = [0; 2];
