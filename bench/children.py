@@ -25,6 +25,8 @@ from bench.site import BenchError, Mode, Site, new_site, until
 #: How long each coroutine waits.
 WAIT_SECONDS = 1.0
 LEAK_MEBIBYTES = 5
+#: What such a task does besides: nothing, or waiting for something.
+LEAK_SECONDS = (0.0, 0.01)
 #: By so much a child may grow before it is replaced.
 GROWTH_MEBIBYTES = 200
 
@@ -48,10 +50,11 @@ def run(plan: Plan) -> tuple[str, Any, bool]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reproq-bench-")))
         cluster = stack.enter_context(PostgresCluster(durable=True))
+        servers: tuple[Server, ...] = (Sqlite(folder), Postgres(cluster))
         for _ in range(plan.rounds):
-            for server in (Sqlite(folder), Postgres(cluster)):
+            for server in servers:
                 samples["coroutines"].append(_coroutines(server, plan.coroutines))
-                samples["leaks"].append(_leaks(server, plan.leaks))
+                samples["leaks"] += [_leaks(server, plan.leaks, seconds) for seconds in LEAK_SECONDS]
     return _as_text(plan, samples), samples, True
 
 
@@ -65,13 +68,13 @@ def _coroutines(server: Server, count: int) -> dict[str, Any]:
     return {"database": server.name, "seconds": took, "processes": processes}
 
 
-def _leaks(server: Server, count: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"database": server.name}
+def _leaks(server: Server, count: int, seconds: float) -> dict[str, Any]:
+    found: dict[str, Any] = {"database": server.name, "seconds": seconds}
     # 0: none is replaced.
     for name, growth in (("kept", 0), ("replaced", GROWTH_MEBIBYTES)):
         with _site(server, 2) as site, site.worker("--max-child-growth-mb", str(growth)):
-            _drained(site, [(tasks.leak, (-1, LEAK_MEBIBYTES), {})])
-            calls = [(tasks.leak, (number, LEAK_MEBIBYTES), {}) for number in range(count)]
+            _drained(site, [(tasks.leak, (-1, LEAK_MEBIBYTES, 0.0), {})])
+            calls = [(tasks.leak, (number, LEAK_MEBIBYTES, seconds), {}) for number in range(count)]
             took, processes = _drained(site, calls)
             peaks = [run.attempts_json[-1].get("max_rss_kib", 0) for run in site.runs()]
         found[name] = {"per_second": count / took, "processes": processes, "peak_mib": max(peaks) / 1024}
@@ -103,34 +106,25 @@ def _drained(site: Site, calls: list[Any]) -> tuple[float, int]:
 def _as_text(plan: Plan, samples: dict[str, list[dict[str, Any]]]) -> str:
     together: list[tuple[str, ...]] = [("database", "s", "min", "max", "processes")]
     leaking: list[tuple[str, ...]] = [
-        ("database", "kept/s", "replaced/s", "ratio", "min", "max", "children", "peak MiB", "kept: peak MiB")
-    ]
-    for name in ("sqlite", "postgres"):
-        sleeps = [sample for sample in samples["coroutines"] if sample["database"] == name]
-        seconds = [sample["seconds"] for sample in sleeps]
-        processes = max(sample["processes"] for sample in sleeps)
-        spread = (f"{value:.2f}" for value in (median(seconds), min(seconds), max(seconds)))
-        together.append((name, *spread, str(processes)))
-        leaks = [sample for sample in samples["leaks"] if sample["database"] == name]
-        ratios = [sample["replaced"]["per_second"] / sample["kept"]["per_second"] for sample in leaks]
-        leaking.append(
-            (
-                name,
-                *(
-                    f"{median(leak[kind]['per_second'] for leak in leaks):,.0f}"
-                    for kind in ("kept", "replaced")
-                ),
-                *(f"{value:.2f}" for value in (median(ratios), min(ratios), max(ratios))),
-                *(
-                    f"{max(leak[kind][what] for leak in leaks):,.0f}"
-                    for kind, what in (
-                        ("replaced", "processes"),
-                        ("replaced", "peak_mib"),
-                        ("kept", "peak_mib"),
-                    )
-                ),
-            )
+        (
+            "database",
+            "waits ms",
+            "kept/s",
+            "replaced/s",
+            "ratio",
+            "min",
+            "max",
+            "children",
+            "peak MiB",
+            "kept: peak MiB",
         )
+    ]
+    names = ("sqlite", "postgres")
+    together.extend((name, *_of_coroutines(samples["coroutines"], name)) for name in names)
+    for seconds in LEAK_SECONDS:
+        for name in names:
+            row = _of_leaks(samples["leaks"], name, seconds)
+            leaking.append((name, f"{seconds * 1000:g}", *row))
     coroutines = (
         f"{plan.coroutines:,} coroutines that wait {WAIT_SECONDS:g} s, in one child; "
         f"first start to last end, of {plan.rounds} rounds"
@@ -141,3 +135,22 @@ def _as_text(plan: Plan, samples: dict[str, list[dict[str, Any]]]) -> str:
     )
     tables = (report.table(together, texts={0}), report.table(leaking, texts={0}))
     return f"{coroutines}\n{tables[0]}\n\n{leaks}\n{tables[1]}"
+
+
+def _of_coroutines(samples: list[dict[str, Any]], database: str) -> list[str]:
+    mine = [sample for sample in samples if sample["database"] == database]
+    seconds = [sample["seconds"] for sample in mine]
+    spread = [f"{value:.2f}" for value in (median(seconds), min(seconds), max(seconds))]
+    return [*spread, str(max(sample["processes"] for sample in mine))]
+
+
+def _of_leaks(samples: list[dict[str, Any]], database: str, seconds: float) -> list[str]:
+    mine = [one for one in samples if (one["database"], one["seconds"]) == (database, seconds)]
+    rates = {kind: [one[kind]["per_second"] for one in mine] for kind in ("kept", "replaced")}
+    ratios = [replaced / kept for kept, replaced in zip(rates["kept"], rates["replaced"], strict=True)]
+    most = (("replaced", "processes"), ("replaced", "peak_mib"), ("kept", "peak_mib"))
+    return [
+        *(f"{median(values):,.0f}" for values in rates.values()),
+        *(f"{value:.2f}" for value in (median(ratios), min(ratios), max(ratios))),
+        *(f"{max(one[kind][what] for one in mine):,.0f}" for kind, what in most),
+    ]

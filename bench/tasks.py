@@ -44,7 +44,8 @@ _kept: list[bytearray] = []
 
 
 @task
-def leak(number: int, mebibytes: int) -> int:
-    """Fill memory and keep it; says in which process."""
+def leak(number: int, mebibytes: int, seconds: float) -> int:
+    """Fill memory and keep it, and wait for something; says in which process."""
+    time.sleep(seconds)
     _kept.append(bytearray(b"x") * (mebibytes << 20))
     return os.getpid()
