@@ -36,6 +36,8 @@ _COLUMNS: Final = (
     "timeout_seconds", "lock_key", "concurrency_key", "concurrency_limit", "dedup", "fairness_key",
     "rate_key", "rate_per_second", "rate_burst", "over_limit",
 )  # fmt: skip
+#: What only members of workflows have.
+_MEMBER_COLUMNS: Final = ("result_id", "status", "workflow_id", "step", "after_step")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +141,15 @@ def _twins(alias: str, specs: list[RunSpec]) -> dict[tuple[str, int], TaskRun]:
 
 
 def _insert_postgres(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
-    columns: dict[str, list[Any]] = {name: [getattr(spec, name) for spec in specs] for name in _COLUMNS}
+    columns: dict[str, list[Any] | None] = {
+        name: [getattr(spec, name) for spec in specs] for name in _COLUMNS
+    }
     columns["run_after"] = [spec.run_after for spec in specs]
     columns["expires_in_seconds"] = [spec.expires_in and spec.expires_in.total_seconds() for spec in specs]
+    are_members = specs[0].workflow_id is not None
+    columns |= {
+        name: [getattr(spec, name) for spec in specs] if are_members else None for name in _MEMBER_COLUMNS
+    }
     with connections[alias].cursor() as cursor:
         cursor.execute(statement("postgresql", "insert_runs"), columns)
         rows = cursor.fetchall()
@@ -153,7 +161,8 @@ def _insert_sqlite(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inse
     insert = statement("sqlite", "insert_run")
     with connections[alias].cursor() as cursor:
         for position, spec in enumerate(specs):
-            row: dict[str, Any] = {name: getattr(spec, name) for name in _COLUMNS}
+            row: dict[str, Any] = {name: getattr(spec, name) for name in (*_COLUMNS, *_MEMBER_COLUMNS)}
+            row["workflow_id"] = spec.workflow_id and spec.workflow_id.hex
             # All times have the same width, so that text order is time order.
             row["run_after"] = spec.run_after and spec.run_after.replace(tzinfo=None).isoformat(
                 " ", "microseconds"

@@ -14,7 +14,7 @@ from django.db import models
 from django.utils.timezone import now
 
 from reproq_django.fields import ExactJSONField
-from reproq_django.status import RunStatus, WorkflowStatus
+from reproq_django.status import CatchUp, Overlap, RunStatus, TickState, WorkflowPolicy, WorkflowStatus
 
 if not apps.is_installed("reproq_django"):
     # Django's own words would be about an app_label.
@@ -101,6 +101,9 @@ class TaskRun(models.Model):
     attempts_json = models.JSONField(default=list, editable=False)
     #: What the running attempt has said last about how far it is; ``history.Progress`` reads it.
     progress_json = models.JSONField(null=True, blank=True, editable=False)
+    #: The step of its workflow that the run counts for, and the one that it waits for; see ``WorkflowStep``.
+    step = models.IntegerField(null=True, blank=True, editable=False)
+    after_step = models.IntegerField(null=True, blank=True, editable=False)
 
     class Meta:
         db_table = "task_runs"
@@ -167,7 +170,7 @@ class PeriodicTask(models.Model):
     """A schedule: enqueues its task at each time of ``cron_expr``."""
 
     name = models.TextField(primary_key=True)
-    cron_expr = models.TextField()
+    cron_expr = models.TextField(blank=True)
     task_path = models.TextField()
     #: {"args": [...], "kwargs": {...}}; a bare array = args, another object = kwargs.
     payload_json = models.JSONField(default=dict, blank=True)
@@ -181,12 +184,56 @@ class PeriodicTask(models.Model):
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=now)
     updated_at = models.DateTimeField(default=now)
+    #: IANA name of the zone that ``cron_expr`` speaks of.
+    timezone = models.TextField(default="UTC")
+    #: Fires every so many seconds; instead of ``cron_expr``, which is empty then.
+    every_seconds = models.IntegerField(null=True, blank=True)
+    #: Runs start up to so many seconds later, so that not all of a site's start at once.
+    jitter_seconds = models.IntegerField(default=0)
+    #: What becomes of ticks that nobody saw, and for "all", of how many.
+    catch_up = models.TextField(choices=CatchUp, default=CatchUp.LATEST)
+    catch_up_limit = models.IntegerField(default=100)
+    #: What becomes of a tick while an earlier run has not ended.
+    overlap = models.TextField(choices=Overlap, default=Overlap.ALLOW)
+    start_at = models.DateTimeField(null=True, blank=True)
+    end_at = models.DateTimeField(null=True, blank=True)
+    #: The options that the task itself had when the schedule was saved; see schedules.py.
+    options_json = models.JSONField(null=True, blank=True, editable=False)
+    #: "code": declared by ``@recurring``; NULL: somebody made the row.
+    source = models.TextField(null=True, blank=True, editable=False)
+    #: Why it cannot fire, in the scheduler's words.
+    problem = models.TextField(null=True, blank=True, editable=False)
+    #: ``next_run_at`` no longer fits: the scheduler computes it anew from now. Set by a trigger, see
+    #: 70_schedules.sql.
+    rebase = models.BooleanField(default=False, editable=False)
 
     class Meta:
         db_table = "periodic_tasks"
 
     def __str__(self) -> str:
         return self.name
+
+
+class PeriodicRun(models.Model):
+    """What one tick of a schedule has led to. The scheduler keeps the newest hundred of each."""
+
+    pk = models.CompositePrimaryKey("name", "scheduled_at")
+    #: Of the ``PeriodicTask``, which may be gone.
+    name = models.TextField()
+    scheduled_at = models.DateTimeField()
+    state = models.TextField(choices=TickState)
+    result_id = models.BigIntegerField(null=True, blank=True)
+    #: Ticks that this row stands for; more than one only where they were missed, until ``missed_until``.
+    count = models.IntegerField(default=1)
+    missed_until = models.DateTimeField(null=True, blank=True)
+    reason = models.TextField(null=True, blank=True)
+    created_at = models.DateTimeField(default=now)
+
+    class Meta:
+        db_table = "periodic_runs"
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.scheduled_at}"
 
 
 class QueueControl(models.Model):
@@ -278,9 +325,10 @@ class KeyLimit(models.Model):
 
 
 class WorkflowRun(models.Model):
-    """A group whose callback waits for all members."""
+    """Runs that were enqueued together and wait for one another: a chain, a group, a chord."""
 
     workflow_id = models.UUIDField(primary_key=True)
+    #: Its runs, and how they have ended; a run that was cancelled counts as failed.
     expected_count = models.IntegerField(default=0)
     success_count = models.IntegerField(default=0)
     failure_count = models.IntegerField(default=0)
@@ -288,9 +336,52 @@ class WorkflowRun(models.Model):
     status = models.TextField(choices=WorkflowStatus, default=WorkflowStatus.RUNNING)
     created_at = models.DateTimeField(default=now)
     updated_at = models.DateTimeField(default=now)
+    policy = models.TextField(choices=WorkflowPolicy, default=WorkflowPolicy.FAIL)
+    #: The step that ends it.
+    final_step = models.IntegerField(null=True, blank=True, editable=False)
+    #: A run that starts when the workflow has failed; in none of the counts.
+    failure_result_id = models.BigIntegerField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "workflow_runs"
 
     def __str__(self) -> str:
         return str(self.workflow_id)
+
+
+class WorkflowStep(models.Model):
+    """Runs of a workflow that others wait for: those with ``TaskRun.after_step`` for those with ``step``."""
+
+    pk = models.CompositePrimaryKey("workflow_id", "step")
+    workflow_id = models.UUIDField()
+    step = models.IntegerField()
+    #: Runs that have not ended.
+    pending = models.IntegerField()
+    #: Runs that have ended badly, and the first of them.
+    failed = models.IntegerField(default=0)
+    culprit = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        db_table = "reproq_workflow_steps"
+
+    def __str__(self) -> str:
+        return f"step {self.step} of {self.workflow_id}"
+
+
+class WorkflowEvent(models.Model):
+    """A member of a workflow that has ended, or begins anew, and that no worker has counted yet."""
+
+    event_id = models.BigAutoField(primary_key=True)
+    workflow_id = models.UUIDField()
+    step = models.IntegerField()
+    result_id = models.BigIntegerField()
+    #: What to add to the step's and the workflow's counts: 1, 0 or -1.
+    ended = models.SmallIntegerField()
+    failed = models.SmallIntegerField()
+
+    class Meta:
+        db_table = "reproq_workflow_events"
+
+    def __str__(self) -> str:
+        return f"run {self.result_id} of {self.workflow_id}"

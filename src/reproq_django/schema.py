@@ -88,6 +88,9 @@ def drop_schema(connection: BaseDatabaseWrapper) -> None:
         "reproq_task_controls",
         "reproq_key_limits",
         "reproq_attempt_logs",
+        "reproq_workflow_steps",
+        "reproq_workflow_events",
+        "periodic_runs",
         "reproq_meta",
     ]
     with connection.cursor() as cursor:
@@ -99,7 +102,8 @@ def drop_schema(connection: BaseDatabaseWrapper) -> None:
             cursor.execute(
                 "DROP FUNCTION IF EXISTS reproq_assign_lane, reproq_claim_key, reproq_open_gate,"
                 " reproq_visit_key, reproq_short, reproq_state_limits, reproq_take_over_tokens,"
-                " reproq_take_over_pace, reproq_drop_logs"
+                " reproq_take_over_pace, reproq_drop_logs, reproq_note_workflow_event,"
+                " reproq_rebase_schedule, reproq_tell_schedulers"
             )
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from hashlib import sha256
 from inspect import Parameter, Signature, signature
 from typing import Any, Final
+from uuid import UUID
 
 from django.conf import settings
 from django.tasks.base import Task
@@ -75,6 +76,12 @@ class RunSpec:
     #: Counted by the database's clock from the INSERT.
     expires_in: timedelta | None
     dedup: int
+    #: Of members of workflows, see plan.py; None: the database's next id, READY, no workflow.
+    result_id: int | None = None
+    status: str | None = None
+    workflow_id: UUID | None = None
+    step: int | None = None
+    after_step: int | None = None
 
 
 def build(

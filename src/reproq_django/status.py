@@ -25,9 +25,45 @@ class WorkflowStatus(TextChoices):
     """``workflow_runs.status``."""
 
     RUNNING = "RUNNING", "Running"
+    # Written by the earlier system only.
     WAITING_CALLBACK = "WAITING_CALLBACK", "Waiting for its callback"
     SUCCESSFUL = "SUCCESSFUL", "Successful"
     FAILED = "FAILED", "Failed"
+    # Somebody cancelled it as a whole.
+    CANCELLED = "CANCELLED", "Cancelled"
+
+
+class WorkflowPolicy(TextChoices):
+    """``workflow_runs.policy``: what a member that has failed does to the runs that wait for it."""
+
+    FAIL = "fail", "They fail as well"
+    CONTINUE = "continue", "They start all the same"
+
+
+class CatchUp(TextChoices):
+    """``periodic_tasks.catch_up``: what becomes of ticks that came while no scheduler looked."""
+
+    NONE = "none", "Nothing"
+    LATEST = "latest", "The latest is made up for"
+    ALL = "all", "All are made up for, up to a limit"
+
+
+class Overlap(TextChoices):
+    """``periodic_tasks.overlap``: what becomes of a tick while an earlier run has not ended."""
+
+    ALLOW = "allow", "Both run"
+    SKIP = "skip", "The tick is skipped"
+    QUEUE_ONE = "queue_one", "One waits for the end of the other, more are skipped"
+    CANCEL_PREVIOUS = "cancel_previous", "The earlier run is cancelled"
+
+
+class TickState(TextChoices):
+    """``periodic_runs.state``."""
+
+    ENQUEUED = "enqueued", "Enqueued"
+    MANUAL = "manual", "Enqueued by hand"
+    SKIPPED = "skipped", "Skipped"
+    MISSED = "missed", "Missed"
 
 
 class Dedup:

@@ -26,7 +26,7 @@ STATE = [
         name="PeriodicTask",
         fields=[
             ("name", models.TextField(primary_key=True, serialize=False)),
-            ("cron_expr", models.TextField()),
+            ("cron_expr", models.TextField(blank=True)),
             ("task_path", models.TextField()),
             ("payload_json", models.JSONField(blank=True, default=dict)),
             ("queue_name", models.TextField(default="default")),
@@ -39,9 +39,107 @@ STATE = [
             ("enabled", models.BooleanField(default=True)),
             ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
             ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+            ("timezone", models.TextField(default="UTC")),
+            ("every_seconds", models.IntegerField(blank=True, null=True)),
+            ("jitter_seconds", models.IntegerField(default=0)),
+            (
+                "catch_up",
+                models.TextField(
+                    choices=[
+                        ("none", "Nothing"),
+                        ("latest", "The latest is made up for"),
+                        ("all", "All are made up for, up to a limit"),
+                    ],
+                    default="latest",
+                ),
+            ),
+            ("catch_up_limit", models.IntegerField(default=100)),
+            (
+                "overlap",
+                models.TextField(
+                    choices=[
+                        ("allow", "Both run"),
+                        ("skip", "The tick is skipped"),
+                        ("queue_one", "One waits for the end of the other, more are skipped"),
+                        ("cancel_previous", "The earlier run is cancelled"),
+                    ],
+                    default="allow",
+                ),
+            ),
+            ("start_at", models.DateTimeField(blank=True, null=True)),
+            ("end_at", models.DateTimeField(blank=True, null=True)),
+            ("options_json", models.JSONField(blank=True, editable=False, null=True)),
+            ("source", models.TextField(blank=True, editable=False, null=True)),
+            ("problem", models.TextField(blank=True, editable=False, null=True)),
+            ("rebase", models.BooleanField(default=False, editable=False)),
         ],
         options={
             "db_table": "periodic_tasks",
+        },
+    ),
+    migrations.CreateModel(
+        name="PeriodicRun",
+        fields=[
+            (
+                "pk",
+                models.CompositePrimaryKey(
+                    "name", "scheduled_at", blank=True, editable=False, primary_key=True, serialize=False
+                ),
+            ),
+            ("name", models.TextField()),
+            ("scheduled_at", models.DateTimeField()),
+            (
+                "state",
+                models.TextField(
+                    choices=[
+                        ("enqueued", "Enqueued"),
+                        ("manual", "Enqueued by hand"),
+                        ("skipped", "Skipped"),
+                        ("missed", "Missed"),
+                    ]
+                ),
+            ),
+            ("result_id", models.BigIntegerField(blank=True, null=True)),
+            ("count", models.IntegerField(default=1)),
+            ("missed_until", models.DateTimeField(blank=True, null=True)),
+            ("reason", models.TextField(blank=True, null=True)),
+            ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+        ],
+        options={
+            "db_table": "periodic_runs",
+        },
+    ),
+    migrations.CreateModel(
+        name="WorkflowStep",
+        fields=[
+            (
+                "pk",
+                models.CompositePrimaryKey(
+                    "workflow_id", "step", blank=True, editable=False, primary_key=True, serialize=False
+                ),
+            ),
+            ("workflow_id", models.UUIDField()),
+            ("step", models.IntegerField()),
+            ("pending", models.IntegerField()),
+            ("failed", models.IntegerField(default=0)),
+            ("culprit", models.BigIntegerField(blank=True, null=True)),
+        ],
+        options={
+            "db_table": "reproq_workflow_steps",
+        },
+    ),
+    migrations.CreateModel(
+        name="WorkflowEvent",
+        fields=[
+            ("event_id", models.BigAutoField(primary_key=True, serialize=False)),
+            ("workflow_id", models.UUIDField()),
+            ("step", models.IntegerField()),
+            ("result_id", models.BigIntegerField()),
+            ("ended", models.SmallIntegerField()),
+            ("failed", models.SmallIntegerField()),
+        ],
+        options={
+            "db_table": "reproq_workflow_events",
         },
     ),
     migrations.CreateModel(
@@ -137,12 +235,23 @@ STATE = [
                         ("WAITING_CALLBACK", "Waiting for its callback"),
                         ("SUCCESSFUL", "Successful"),
                         ("FAILED", "Failed"),
+                        ("CANCELLED", "Cancelled"),
                     ],
                     default="RUNNING",
                 ),
             ),
             ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
             ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
+            (
+                "policy",
+                models.TextField(
+                    choices=[("fail", "They fail as well"), ("continue", "They start all the same")],
+                    default="fail",
+                ),
+            ),
+            ("final_step", models.IntegerField(blank=True, editable=False, null=True)),
+            ("failure_result_id", models.BigIntegerField(blank=True, null=True)),
+            ("finished_at", models.DateTimeField(blank=True, null=True)),
         ],
         options={
             "db_table": "workflow_runs",
@@ -215,6 +324,8 @@ STATE = [
             ("visit_key", models.TextField(blank=True, editable=False, null=True)),
             ("attempts_json", models.JSONField(default=list, editable=False)),
             ("progress_json", models.JSONField(blank=True, editable=False, null=True)),
+            ("step", models.IntegerField(blank=True, editable=False, null=True)),
+            ("after_step", models.IntegerField(blank=True, editable=False, null=True)),
             (
                 "parent",
                 models.ForeignKey(

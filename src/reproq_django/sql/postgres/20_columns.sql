@@ -20,7 +20,35 @@ ALTER TABLE task_runs
     -- another table would be a second write for each ending.
     ADD COLUMN IF NOT EXISTS attempts_json JSONB NOT NULL DEFAULT '[]',
     -- What the running attempt has said last about how far it is.
-    ADD COLUMN IF NOT EXISTS progress_json JSONB;
+    ADD COLUMN IF NOT EXISTS progress_json JSONB,
+    -- The step of its workflow that the run counts for, and the one that it waits for; NULL: none.
+    ADD COLUMN IF NOT EXISTS step INTEGER,
+    ADD COLUMN IF NOT EXISTS after_step INTEGER;
+
+-- policy: what a failed member does: 'fail' (those that wait for it fail, too) or 'continue'. final_step: with it the workflow ends.
+-- failure_result_id: a run of its own that starts when the workflow has failed; in no count.
+ALTER TABLE workflow_runs
+    ADD COLUMN IF NOT EXISTS policy TEXT NOT NULL DEFAULT 'fail',
+    ADD COLUMN IF NOT EXISTS final_step INTEGER,
+    ADD COLUMN IF NOT EXISTS failure_result_id BIGINT,
+    ADD COLUMN IF NOT EXISTS finished_at TIMESTAMPTZ;
+
+-- every_seconds: instead of cron_expr. catch_up: none, latest, all (at most catch_up_limit). overlap: allow, skip, queue_one,
+-- cancel_previous. options_json: what the task's own options were when the schedule was saved. source: 'code' for one that is declared
+-- there. problem: why it cannot fire. rebase: next_run_at no longer fits what the schedule says and has to be computed anew, from now.
+ALTER TABLE periodic_tasks
+    ADD COLUMN IF NOT EXISTS timezone TEXT NOT NULL DEFAULT 'UTC',
+    ADD COLUMN IF NOT EXISTS every_seconds INTEGER,
+    ADD COLUMN IF NOT EXISTS jitter_seconds INTEGER NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS catch_up TEXT NOT NULL DEFAULT 'latest',
+    ADD COLUMN IF NOT EXISTS catch_up_limit INTEGER NOT NULL DEFAULT 100,
+    ADD COLUMN IF NOT EXISTS overlap TEXT NOT NULL DEFAULT 'allow',
+    ADD COLUMN IF NOT EXISTS start_at TIMESTAMPTZ,
+    ADD COLUMN IF NOT EXISTS end_at TIMESTAMPTZ,
+    ADD COLUMN IF NOT EXISTS options_json JSONB,
+    ADD COLUMN IF NOT EXISTS source TEXT,
+    ADD COLUMN IF NOT EXISTS problem TEXT,
+    ADD COLUMN IF NOT EXISTS rebase BOOLEAN NOT NULL DEFAULT FALSE;
 
 ALTER TABLE reproq_queue_controls ADD COLUMN IF NOT EXISTS resume_at TIMESTAMPTZ;
 
@@ -90,6 +118,11 @@ DECLARE
         ['periodic_tasks', 'priority', '0'], ['periodic_tasks', 'max_attempts', '3'],
         ['periodic_tasks', 'concurrency_limit', '0'], ['periodic_tasks', 'enabled', 'TRUE'],
         ['periodic_tasks', 'created_at', 'now()'], ['periodic_tasks', 'updated_at', 'now()'],
+        ['periodic_tasks', 'timezone', '''UTC'''], ['periodic_tasks', 'jitter_seconds', '0'],
+        ['periodic_tasks', 'catch_up', '''latest'''], ['periodic_tasks', 'catch_up_limit', '100'],
+        ['periodic_tasks', 'overlap', '''allow'''], ['periodic_tasks', 'rebase', 'FALSE'],
+        ['periodic_runs', 'count', '1'], ['periodic_runs', 'created_at', 'now()'],
+        ['workflow_runs', 'policy', '''fail'''], ['reproq_workflow_steps', 'failed', '0'],
         ['reproq_workers', 'queues', '''[]'''], ['reproq_workers', 'started_at', 'now()'],
         ['reproq_workers', 'last_seen_at', 'now()'],
         ['reproq_queue_controls', 'paused', 'FALSE'], ['reproq_queue_controls', 'created_at', 'now()'],

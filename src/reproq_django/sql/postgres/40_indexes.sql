@@ -52,8 +52,18 @@ CREATE INDEX IF NOT EXISTS reproq_rate_limits_queue ON rate_limits (key)
     WHERE (key = 'global' OR key LIKE 'queue:%') AND tokens_per_second > 0 AND burst_size > 0;
 CREATE INDEX IF NOT EXISTS reproq_task_runs_parent ON task_runs (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS reproq_task_runs_workflow ON task_runs (workflow_id) WHERE workflow_id IS NOT NULL;
+-- What a step of a workflow lets go when it is over.
+CREATE INDEX IF NOT EXISTS reproq_task_runs_waiting ON task_runs (workflow_id, after_step) WHERE status = 'WAITING';
+CREATE INDEX IF NOT EXISTS reproq_workflow_events_workflow ON reproq_workflow_events (workflow_id);
+CREATE INDEX IF NOT EXISTS reproq_periodic_tasks_due ON periodic_tasks (next_run_at) WHERE enabled;
 CREATE INDEX IF NOT EXISTS reproq_task_runs_failed ON task_runs (failed_at) WHERE status = 'FAILED';
 
 -- Each run is updated twice or more and then rests: leave room on its page, and vacuum before the dead rows slow the claim.
 ALTER TABLE task_runs SET (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 1);
+-- These are emptied as fast as they fill, or change all the time.
+ALTER TABLE reproq_workflow_events SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+    autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 10000);
+ALTER TABLE reproq_workflow_steps SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+ALTER TABLE workflow_runs SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+ALTER TABLE periodic_tasks SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);

@@ -133,6 +133,43 @@ CREATE TABLE IF NOT EXISTS reproq_attempt_logs (
     PRIMARY KEY (result_id, epoch)
 );
 
+-- A step of a workflow: the runs that count for it (`task_runs.step`) must end before those that wait for it (`after_step`) start.
+--   pending: how many of its runs have not ended; failed: how many have ended badly, the first of them `culprit`
+CREATE TABLE IF NOT EXISTS reproq_workflow_steps (
+    workflow_id CHAR(32) NOT NULL,
+    step INTEGER NOT NULL,
+    pending INTEGER NOT NULL,
+    failed INTEGER NOT NULL DEFAULT 0,
+    culprit INTEGER,
+    PRIMARY KEY (workflow_id, step)
+);
+
+-- What has become of members of workflows and has not been counted yet. A trigger adds, whoever ends a run or revives it, in the same
+-- transaction; a worker takes the rows away when it counts them.
+CREATE TABLE IF NOT EXISTS reproq_workflow_events (
+    event_id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    workflow_id CHAR(32) NOT NULL,
+    step INTEGER NOT NULL,
+    result_id INTEGER NOT NULL,
+    ended SMALLINT NOT NULL,
+    failed SMALLINT NOT NULL
+);
+
+-- What each tick of a schedule has led to; (name, scheduled_at) is why a schedule fires once. The newest hundred of a schedule are kept.
+--   state: enqueued, manual (somebody wanted a run now), skipped (an earlier run had not ended), missed (`count` ticks, until
+--   `missed_until`, came while nobody looked, and the schedule does not catch up on them)
+CREATE TABLE IF NOT EXISTS periodic_runs (
+    name TEXT NOT NULL,
+    scheduled_at DATETIME NOT NULL,
+    state TEXT NOT NULL,
+    result_id INTEGER,
+    count INTEGER NOT NULL DEFAULT 1,
+    missed_until DATETIME,
+    reason TEXT,
+    created_at DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    PRIMARY KEY (name, scheduled_at)
+);
+
 -- schema_version, and the one fact that both the web and the workers order runs by: seconds of waiting per point of priority.
 CREATE TABLE IF NOT EXISTS reproq_meta (
     key TEXT NOT NULL PRIMARY KEY,
