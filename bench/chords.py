@@ -1,8 +1,8 @@
 """What it costs that a run belongs to a workflow: a chord beside as many plain tasks, in turns, on a fresh
 database each.
 
-Enqueue: until the call returns. Drain: from the first start to the last end of the members, by their rows; the
-callback has its own figure, from the last member's end to its start.
+Enqueue: until the call returns. Drain: from the first start to the last end of the members, by their rows;
+the callback has its own figure, from the last member's end to its start.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 
 from django.db.models import Max, Min
 from django.tasks import default_task_backend
+from reproq_django.workflows import chord
 
 from bench import report, tasks
 from bench.measure import LOOK_SECONDS, LOST_SECONDS, OPEN
 from bench.server import Postgres, PostgresCluster, Server, Sqlite
 from bench.site import BenchError, Mode, Site, new_site, until
-from reproq_django.workflows import chord
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,8 @@ def run(plan: Plan) -> tuple[str, Any, bool]:
         for number in range(plan.rounds):
             for server in servers:
                 # In turns, so that none is always the first.
-                for kind in ("plain", "chord") if number % 2 else ("chord", "plain"):
-                    samples.append(_once(server, kind, plan.members) | {"round": number})
+                kinds = ("plain", "chord") if number % 2 else ("chord", "plain")
+                samples.extend(_once(server, kind, plan.members) | {"round": number} for kind in kinds)
     return _as_text(plan, samples), samples, True
 
 
@@ -88,8 +88,8 @@ def _drained(site: Site, count: int, callback: int | None) -> dict[str, float]:
 
 def _as_text(plan: Plan, samples: list[dict[str, Any]]) -> str:
     rows: list[tuple[str, ...]] = [
-        ("database", "enqueue plain s", "chord s", "ratio", "drain plain us", "chord us", "ratio", "min", "max",
-         "callback after ms")
+        ("database", "enqueue plain s", "chord s", "ratio", "drain plain us", "chord us", "ratio", "min",
+         "max", "callback after ms")
     ]  # fmt: skip
     verdicts = []
     for name in ("sqlite", "postgres"):
@@ -106,7 +106,9 @@ def _as_text(plan: Plan, samples: list[dict[str, Any]]) -> str:
              f"{max(ratios):.2f}", f"{after:.1f}")
         )  # fmt: skip
         met = "met" if median(ratios) < ALLOWED else "NOT met"
-        verdicts.append(f"{name}: a member costs {median(ratios):.2f} x a plain task (below {ALLOWED}: {met})")
+        verdicts.append(
+            f"{name}: a member costs {median(ratios):.2f} x a plain task (below {ALLOWED}: {met})"
+        )
     head = (
         f"{plan.members:,} members of a chord beside {plan.members:,} plain tasks, pool, 2 slots; medians of "
         f"{plan.rounds} rounds, us of wall clock per member"
