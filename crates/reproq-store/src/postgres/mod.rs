@@ -1,7 +1,7 @@
 //! PostgreSQL: many workers, `SKIP LOCKED`, `LISTEN`.
 //!
-//! Four connections at most, each for one duty, so that a slow claim never delays a heartbeat: claims, endings,
-//! heartbeats with everything small, and the listener.
+//! Five connections at most, each for one duty, so that a slow claim never delays a heartbeat: claims, endings,
+//! heartbeats with everything small, workflows, and the listener.
 
 mod cancel;
 mod claim;
@@ -19,6 +19,7 @@ mod operator;
 mod prune;
 mod queues;
 mod registry;
+mod workflows;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +33,8 @@ use tokio::sync::Mutex;
 use self::link::{Link, Route};
 use crate::keyed::KeyedLanes;
 use crate::{
-    AttemptLog, Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun,
-    ProgressUpdate, QueueDepth, Registration, Store, StoreError, Wake, WorkerSeen,
+    Advanced, AttemptLog, Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance,
+    OwnedRun, ProgressUpdate, QueueDepth, Registration, Store, StoreError, Wake, WorkerSeen, Workflows,
 };
 
 /// The queue in a PostgreSQL database.
@@ -41,6 +42,7 @@ pub struct PostgresStore {
     claims: Link,
     endings: Link,
     duties: Link,
+    workflows: Link,
     listener: Mutex<Option<sqlx::postgres::PgListener>>,
     route: Arc<Route>,
     keyed_lanes: Mutex<KeyedLanes>,
@@ -67,6 +69,7 @@ impl PostgresStore {
             claims: Link::new(&route),
             endings: Link::new(&route),
             duties: Link::new(&route),
+            workflows: Link::new(&route),
             listener: Mutex::new(None),
             route,
             keyed_lanes: Mutex::default(),
@@ -160,5 +163,12 @@ impl Store for PostgresStore {
 
     async fn workers(&self) -> Result<Vec<WorkerSeen>, StoreError> {
         inspect::workers(self).await
+    }
+}
+
+#[async_trait(?Send)]
+impl Workflows for PostgresStore {
+    async fn advance(&self) -> Result<Advanced, StoreError> {
+        workflows::advance(self).await
     }
 }

@@ -19,6 +19,7 @@ mod operator;
 mod prune;
 mod queues;
 mod registry;
+mod workflows;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,8 +33,8 @@ use self::link::Link;
 use self::listen::FileWatch;
 use crate::keyed::KeyedLanes;
 use crate::{
-    AttemptLog, Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun,
-    ProgressUpdate, QueueDepth, Registration, Store, StoreError, Wake, WorkerSeen,
+    Advanced, AttemptLog, Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance,
+    OwnedRun, ProgressUpdate, QueueDepth, Registration, Store, StoreError, Wake, WorkerSeen, Workflows,
 };
 
 /// The queue in a SQLite file.
@@ -153,5 +154,12 @@ impl Store for SqliteStore {
 
     async fn workers(&self) -> Result<Vec<WorkerSeen>, StoreError> {
         inspect::workers(self).await
+    }
+}
+
+#[async_trait(?Send)]
+impl Workflows for SqliteStore {
+    async fn advance(&self) -> Result<Advanced, StoreError> {
+        workflows::advance(self).await
     }
 }

@@ -16,7 +16,7 @@ const POSTGRES_ONLY: [&str; 3] = [
     // With SQLite an enqueue wakes the worker by writing to the file.
     "wants_wake.sql",
 ];
-const SQLITE_ONLY: [&str; 8] = [
+const SQLITE_ONLY: [&str; 10] = [
     // Reads before a write, so that an idle worker never takes the write lock.
     "claim_visit.sql",
     "divert_visit.sql",
@@ -27,6 +27,8 @@ const SQLITE_ONLY: [&str; 8] = [
     "prune_slice.sql",
     "seen.sql",
     "silent_workers.sql",
+    "workflow_blame.sql",
+    "workflow_totals.sql",
 ];
 
 fn folder(dialect: &str) -> PathBuf {
