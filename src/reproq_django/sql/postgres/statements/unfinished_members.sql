@@ -1,0 +1,2 @@
+-- The runs of a workflow that have not ended, the one that waits for its failure included.
+SELECT result_id FROM task_runs WHERE workflow_id = %(id)s::uuid AND status IN ('READY', 'RUNNING', 'WAITING') ORDER BY result_id
