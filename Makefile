@@ -7,7 +7,7 @@ DB ?= sqlite
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python build lint fmt wheel bench hammer clean
+.PHONY: help demo test test-rust test-python build lint fmt wheel bench hammer hammer-schedules hammer-workflows clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,13 +47,21 @@ fmt: ## format all code
 wheel: ## build the wheel with the release binary into dist/
 	$(RUN) uv build --wheel
 
-bench: ## measure drain rate and latency on both databases; ARGS=claims, enqueues or starts for those
+bench: ## measure drain rate and latency on both databases; ARGS=claims, enqueues, starts, children or chords for those
 	$(RUN) cargo build --quiet --release --package reproq
 	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench $(ARGS)
 
 hammer: ## hold locks, limits and rates against real workers; ARGS="--database sqlite --seeds 10 --claims 100000"
 	$(RUN) cargo build --quiet --release --package reproq
 	$(RUN) python tools/postgres.py run -- python -m tests.hammer $(ARGS)
+
+hammer-schedules: ## three schedulers, killed and stopped, 200 schedules a second; ARGS="--database sqlite --seconds 30"
+	$(RUN) cargo build --quiet --release --package reproq
+	$(RUN) python -m tests.schedulers $(ARGS)
+
+hammer-workflows: ## chords and chains under workers that are killed; ARGS="--database sqlite --chords 100"
+	$(RUN) cargo build --quiet --release --package reproq
+	$(RUN) python -m tests.workflows $(ARGS)
 
 clean: ## remove what was built and fetched here
 	rm -rf target dist .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import children, claims, machine, report, wakes
+from bench import children, chords, claims, machine, report, wakes
 from bench.measure import Amounts, measure
 from bench.server import Postgres, PostgresCluster, Server, Sqlite
 from bench.site import BenchError, Mode, new_site
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="drain",
         help="drain: real tasks, the default; claims: whatever else waits; enqueues: NOTIFY on and off; "
         "starts: on idle workers, with and without notifications; children: coroutines that share one, and "
-        "what replacing those that leak costs",
+        "what replacing those that leak costs; chords: what it costs to belong to a workflow",
     )
     parser.add_argument("--quick", action="store_true", help="less of everything")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
@@ -99,12 +99,18 @@ def _children(options: argparse.Namespace) -> tuple[str, Any, bool]:
     return children.run(children.QUICK if options.quick else children.FULL)
 
 
+def _chords(options: argparse.Namespace) -> tuple[str, Any, bool]:
+    os.environ["REPROQ_WORKER_BIN"] = str(_binary())
+    return chords.run(chords.QUICK if options.quick else chords.FULL)
+
+
 _MEASUREMENTS: dict[str, Callable[[argparse.Namespace], tuple[str, Any, bool]]] = {
     "drain": _drain,
     "claims": _claims,
     "enqueues": _enqueues,
     "starts": _starts,
     "children": _children,
+    "chords": _chords,
 }
 """What is printed, what is written as JSON, and whether nothing was lost."""
 

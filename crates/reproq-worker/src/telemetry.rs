@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use reproq_model::{RunId, RunStatus, Transition};
-use reproq_store::{ClaimedRun, StoreError, UnreadableRun};
+use reproq_store::{Advanced, ClaimedRun, StoreError, UnreadableRun};
 
 /// One cause of trouble is worth one line in this time.
 const QUIET: Duration = Duration::from_secs(10);
@@ -101,6 +101,12 @@ pub(crate) fn adopted(count: usize) {
 
 pub(crate) fn untrusted(count: usize) {
     tracing::error!(count, "leases could not be renewed in time; their attempts were stopped");
+}
+
+pub(crate) fn advanced(done: &Advanced) {
+    if done.counted > 0 {
+        tracing::trace!(counted = done.counted, released = done.released.join(","), "workflows went on");
+    }
 }
 
 /// A database that is away makes every loop fail; each tells, and only the first is heard.

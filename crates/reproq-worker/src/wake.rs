@@ -12,8 +12,14 @@ use crate::telemetry;
 /// Without wake-ups everybody polls; this is how often the wake-ups are tried for again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Listens for ever: `work` is for the dispatcher, `cancel` for whoever looks for cancellations.
-pub(crate) async fn listen(store: Rc<dyn Store>, work: Rc<Notify>, cancel: Rc<Notify>) {
+/// Listens for ever: `work` is for the dispatcher, `cancel` for whoever looks for cancellations, `workflows` for whoever looks
+/// after these, because a cancellation may have ended a member of one.
+pub(crate) async fn listen(
+    store: Rc<dyn Store>,
+    work: Rc<Notify>,
+    cancel: Rc<Notify>,
+    workflows: Rc<Notify>,
+) {
     loop {
         let wake = match store.woken().await {
             Ok(wake) => wake,
@@ -28,6 +34,7 @@ pub(crate) async fn listen(store: Rc<dyn Store>, work: Rc<Notify>, cancel: Rc<No
         }
         if wake != Wake::Work {
             cancel.notify_one();
+            workflows.notify_one();
         }
     }
 }

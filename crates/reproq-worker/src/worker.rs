@@ -159,6 +159,7 @@ async fn work(
     let fence = Fence::Owner(registration.incarnation);
     let wake = Rc::new(Notify::new());
     let cancel = Rc::new(Notify::new());
+    let workflows = Rc::new(Notify::new());
     let keyed_waiting = Rc::new(Cell::new(true));
     let finisher = Finisher {
         store: Rc::clone(&store),
@@ -166,11 +167,23 @@ async fn work(
         spool: endings.spool(),
         held: Rc::clone(&attempts.held),
         on_written: wake_if(&wake, &keyed_waiting),
+        of_workflows: Rc::clone(&workflows),
     };
     let mut finisher = spawn_local(finisher.run(left));
     drop(endings);
     let mut duties = vec![
-        spawn_local(wake::listen(Rc::clone(&store), Rc::clone(&wake), Rc::clone(&cancel))),
+        spawn_local(wake::listen(
+            Rc::clone(&store),
+            Rc::clone(&wake),
+            Rc::clone(&cancel),
+            Rc::clone(&workflows),
+        )),
+        spawn_local(lifecycle::advance(
+            Rc::clone(&store),
+            Rc::clone(&registration),
+            workflows,
+            Rc::clone(&wake),
+        )),
         spawn_local(lifecycle::beat(Rc::clone(&store), Rc::clone(&registration), Rc::clone(&attempts))),
         spawn_local(lifecycle::watch(Rc::clone(&attempts))),
         spawn_local(lifecycle::tell_guard(Rc::clone(&attempts), Rc::clone(executors))),
