@@ -42,7 +42,10 @@ pub use runs::{
     AttemptLog, Cancelled, Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun,
     ProgressUpdate, QueueDepth, Registration, UnreadableRun, Wake, WorkerSeen,
 };
-pub use workflows::{Advanced, Workflows};
+pub use workflows::{
+    Advanced, Culprit, Member, PruneWorkflowsStep, StepFacts, WaitsFor, WorkflowCancelled, WorkflowFacts,
+    WorkflowOperator, Workflows,
+};
 
 /// What a worker does with the queue's database.
 ///

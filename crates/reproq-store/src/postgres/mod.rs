@@ -19,13 +19,15 @@ mod operator;
 mod prune;
 mod queues;
 mod registry;
+mod workflow_operate;
+mod workflow_sweep;
 mod workflows;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reproq_model::{Epoch, Incarnation, RunId};
+use reproq_model::{Epoch, Incarnation, RunId, WorkflowId};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
@@ -170,5 +172,9 @@ impl Store for PostgresStore {
 impl Workflows for PostgresStore {
     async fn advance(&self) -> Result<Advanced, StoreError> {
         workflows::advance(self).await
+    }
+
+    async fn sweep_workflows(&self, quiet: Duration) -> Result<Vec<WorkflowId>, StoreError> {
+        workflow_sweep::sweep(self, quiet).await
     }
 }

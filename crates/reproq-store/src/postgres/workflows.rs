@@ -13,7 +13,7 @@ use crate::workflow_rows::{counted, event, standing};
 use crate::{Advanced, StoreError};
 
 /// A transaction that waits for nobody and, should its worker be stopped in the midst of it, is over soon.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '500ms'; \
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '500ms'; \
     SET LOCAL idle_in_transaction_session_timeout = '1500ms'";
 
 pub(super) async fn advance(store: &PostgresStore) -> Result<Advanced, StoreError> {
@@ -89,6 +89,10 @@ async fn pick(store: &PostgresStore) -> Result<Vec<WorkflowId>, StoreError> {
 
 pub(super) fn workflow_id(row: &PgRow) -> Result<WorkflowId, sqlx::Error> {
     row.try_get("workflow_id").map(WorkflowId)
+}
+
+pub(super) fn optional_workflow_id(row: &PgRow) -> Result<Option<WorkflowId>, sqlx::Error> {
+    row.try_get::<Option<Uuid>, _>("workflow_id").map(|id| id.map(WorkflowId))
 }
 
 fn uuids(ids: &[WorkflowId]) -> Vec<Uuid> {

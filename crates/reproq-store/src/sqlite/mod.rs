@@ -19,6 +19,8 @@ mod operator;
 mod prune;
 mod queues;
 mod registry;
+mod workflow_operate;
+mod workflow_sweep;
 mod workflows;
 
 use std::fs::File;
@@ -26,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reproq_model::{Epoch, Incarnation, RunId};
+use reproq_model::{Epoch, Incarnation, RunId, WorkflowId};
 use tokio::sync::Mutex;
 
 use self::link::Link;
@@ -161,5 +163,9 @@ impl Store for SqliteStore {
 impl Workflows for SqliteStore {
     async fn advance(&self) -> Result<Advanced, StoreError> {
         workflows::advance(self).await
+    }
+
+    async fn sweep_workflows(&self, quiet: Duration) -> Result<Vec<WorkflowId>, StoreError> {
+        workflow_sweep::sweep(self, quiet).await
     }
 }

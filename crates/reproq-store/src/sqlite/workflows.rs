@@ -58,6 +58,11 @@ pub(super) fn workflow_id(row: &SqliteRow) -> Result<WorkflowId, sqlx::Error> {
     text.parse().map_err(|error: uuid::Error| sqlx::Error::Decode(Box::new(error)))
 }
 
+/// What an earlier system wrote there may be anything.
+pub(super) fn optional_workflow_id(row: &SqliteRow) -> Result<Option<WorkflowId>, sqlx::Error> {
+    row.try_get::<Option<String>, _>("workflow_id").map(|id| id.and_then(|id| id.parse().ok()))
+}
+
 fn array(ids: &[WorkflowId]) -> String {
     Value::from(ids.iter().map(|id| text(*id)).collect::<Vec<_>>()).to_string()
 }
