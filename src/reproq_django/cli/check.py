@@ -11,9 +11,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
 from reproq_django import binary, schema
-from reproq_django.cli.environment import database_url, reproq_backends, site_queues, task_modules
+from reproq_django.cli.environment import database_url, reproq_backends, site_queues
 from reproq_django.cli.init import SETTINGS_LINES
 from reproq_django.db import queue_aliases
+from reproq_django.discovery import task_modules
 
 HELP = "Check settings, database schema and worker binary; exits with 1 when a worker would not start."
 
