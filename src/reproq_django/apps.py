@@ -22,7 +22,9 @@ class ReproqConfig(AppConfig):
         from reproq_django.sync import sync_after_migrate
 
         register(checks.check_databases, "reproq")
+        register(checks.check_schedules, "reproq")
         register(checks.check_schema, Tags.database)
+        register(checks.check_stored_schedules, Tags.database)
         post_migrate.connect(upgrade_after_migrate, sender=self, dispatch_uid="reproq_django.schema")
         # After the schema: receivers are called in this order.
         post_migrate.connect(sync_after_migrate, sender=self, dispatch_uid="reproq_django.sync")
