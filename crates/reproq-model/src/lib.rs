@@ -19,6 +19,7 @@
 pub mod admission;
 pub mod allow;
 mod attempt_end;
+pub mod cron;
 pub mod ids;
 pub mod isolation;
 pub mod outcome;
