@@ -27,6 +27,7 @@ pub mod queues;
 pub mod rate;
 mod record;
 pub mod retry;
+pub mod schedule;
 pub mod spec;
 pub mod status;
 pub mod wire;
