@@ -149,7 +149,7 @@ def ask(arguments: Sequence[str], *, environment: Mapping[str, str] | None = Non
         raise BinaryError(f"{path} gives no answer: {error}") from error
     if answer.returncode != 0:
         said = answer.stderr.strip() or answer.stdout.strip() or f"exit code {answer.returncode}"
-        raise BinaryRefusal(said.removeprefix("error: "))
+        raise BinaryRefusal(said.removeprefix(f"{path.name}: "))
     return answer.stdout
 
 

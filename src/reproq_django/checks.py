@@ -165,7 +165,9 @@ def check_stored_schedules(
     messages: list[CheckMessage] = []
     for alias in sorted(set(databases or ()) & set(queue_aliases()) & set(connections.settings)):
         try:
-            if connections[alias].vendor not in ("postgresql", "sqlite") or not is_current(connections[alias]):
+            if connections[alias].vendor not in ("postgresql", "sqlite") or not is_current(
+                connections[alias]
+            ):
                 continue
             stuck = PeriodicTask.objects.using(alias).filter(enabled=True, problem__isnull=False)
             found = list(stuck.values_list("name", "problem"))

@@ -145,7 +145,7 @@ def arguments_of(schedule: PeriodicTask) -> tuple[list[Any], dict[str, Any]]:
     if isinstance(payload, list):
         call: dict[str, Any] = {"args": payload, "kwargs": {}}
     elif isinstance(payload, Mapping) and ("args" in payload or "kwargs" in payload):
-        call = {"args": payload.get("args") or [], "kwargs": payload.get("kwargs") or {}}
+        call = {"args": payload.get("args"), "kwargs": payload.get("kwargs")}
         if unknown := payload.keys() - call.keys():
             raise ScheduleError(
                 "payload_json", f"{min(unknown)!r} would be lost: beside args and kwargs nothing is read"

@@ -98,7 +98,7 @@ def _ask_for_times(
     if after is not None:
         words.append(f"--from={after.astimezone(UTC).isoformat()}")
     answer = json.loads(binary.ask([*words, "--", expression]))
-    return [datetime.fromisoformat(time) for time in answer]
+    return [datetime.fromisoformat(time).astimezone(UTC) for time in answer["times"]]
 
 
 def next_runs(schedule: PeriodicTask, count: int = 5) -> list[datetime]:
@@ -116,20 +116,29 @@ def next_runs(schedule: PeriodicTask, count: int = 5) -> list[datetime]:
 
 
 def _times(schedule: PeriodicTask, count: int) -> list[datetime]:
-    """Times from ``next_run_at`` on, which is one itself; from now when it no longer fits the schedule."""
-    now = datetime.now(UTC)
-    if schedule.rebase:
-        start = now if schedule.start_at is None else max(now, _utc(schedule.start_at))
-        first = []
-    else:
-        start = _utc(schedule.next_run_at)
-        if start >= NEVER:
-            return []
-        first = [start]
-    if schedule.every_seconds is not None:
-        every = timedelta(seconds=schedule.every_seconds)
-        return first + [start + every * number for number in range(1, count + 1)]
-    return first + _ask_for_times(schedule.cron_expr, schedule.timezone, count=count, after=start)
+    """Times from ``next_run_at`` on, which is one itself; from now on when it no longer fits the schedule."""
+    start = None if schedule.start_at is None else _utc(schedule.start_at)
+    first = _utc(schedule.next_run_at)
+    if schedule.rebase or (start is not None and first < start):
+        return _times_after(schedule, *_beginning(start, datetime.now(UTC)), count)
+    if first >= NEVER:
+        return []
+    return [first, *_times_after(schedule, first, first, count)]
+
+
+def _beginning(start: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    """(the moment after which the first time is looked for, the one that even spans are counted from)."""
+    if start is not None and start > now:
+        return start - timedelta(microseconds=1), start
+    return now, start or now
+
+
+def _times_after(schedule: PeriodicTask, after: datetime, anchor: datetime, count: int) -> list[datetime]:
+    if schedule.every_seconds is None:
+        return _ask_for_times(schedule.cron_expr, schedule.timezone, count=count, after=after)
+    span = timedelta(seconds=schedule.every_seconds)
+    gone = (after - anchor) // span
+    return [anchor + span * (gone + number) for number in range(1, count + 1)]
 
 
 def _utc(moment: datetime) -> datetime:

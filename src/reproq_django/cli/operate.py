@@ -134,9 +134,11 @@ COMMANDS = {
         Delegated("triage", "Look at FAILED runs and try them again: list, inspect, retry.", _by_id),
         Delegated("beat", "Fire schedules, beside any number of others that do; --once looks once."),
         Delegated("schedule", "The same as `beat --once`.", in_all=True),
-        Delegated("cron", "Read a cron expression: `cron next \"0 2 * * *\" --tz Europe/Prague --count 3`."),
+        Delegated("cron", 'Read a cron expression: `cron next "0 2 * * *" --tz Europe/Prague --count 3`.'),
         Delegated(
-            "periodic", "Schedules: list, show, run, enable, disable; show tells what came of them.", _by_schedule
+            "periodic",
+            "Schedules: list, show, run, enable, disable; show tells what came of them.",
+            _by_schedule,
         ),
         Delegated("reclaim", "Take back runs whose worker has gone silent.", in_all=True),
         Delegated(
