@@ -12,8 +12,9 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from reproq_django import __version__
@@ -24,10 +25,15 @@ OVERRIDE = "REPROQ_WORKER_BIN"
 INSTALLED = Path(".reproq", "bin", NAME)
 VERSION_PREFIX = "reproq-worker version "
 VERSION_TIMEOUT_SECONDS = 10
+ANSWER_TIMEOUT_SECONDS = 30
 
 
 class BinaryError(Exception):
     """The worker binary cannot be used; the message says what was tried and what to do."""
+
+
+class BinaryRefusal(BinaryError):
+    """The binary was asked and refuses, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,46 @@ def version_of(path: Path) -> str:
             f"{path} is not the reproq binary: `version` exited with {answer.returncode} and said: {said}"
         )
     return line.removeprefix(VERSION_PREFIX).strip()
+
+
+def ask(arguments: Sequence[str], *, environment: Mapping[str, str] | None = None) -> str:
+    """What ``reproq <arguments>`` prints.
+
+    Args:
+        environment: that of the process; None: this one's.
+
+    Raises:
+        BinaryRefusal: it has looked at the question and says no; the message is its own.
+        BinaryError: there is no binary of this version, or it gave no answer.
+    """
+    path = find_matching_once()
+    try:
+        answer = subprocess.run(  # noqa: S603 - the binary that find_matching vouches for
+            [path, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=ANSWER_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BinaryError(f"{path} gives no answer: {error}") from error
+    if answer.returncode != 0:
+        said = answer.stderr.strip() or answer.stdout.strip() or f"exit code {answer.returncode}"
+        raise BinaryRefusal(said.removeprefix(f"{path.name}: "))
+    return answer.stdout
+
+
+@cache
+def _matching(path: Path, changed: int) -> Path:
+    return find_matching()
+
+
+def find_matching_once() -> Path:
+    """``find_matching``, which starts the binary to ask it for its version, once per file and its change."""
+    path = find()
+    return _matching(path, path.stat().st_mtime_ns)
 
 
 def _override() -> str:

@@ -9,7 +9,13 @@ reproq.E005 a queue database is neither PostgreSQL nor SQLite
 reproq.W001 SQLite without ``transaction_mode`` IMMEDIATE
 reproq.W002 the schema is out of date (``check --database``)
 reproq.W003 a queue database cannot be reached (``check --database``)
+reproq.W004 a module of tasks cannot be imported, so its schedules are not known
+reproq.W005 two declared schedules have one key
+reproq.W006 a declared schedule cannot fire (what its expression says: ``check --database``)
+reproq.W007 a stored schedule cannot fire (``check --database``)
 ========== ==================================================================
+
+Mistakes in schedules are warnings: an error would keep ``migrate`` from running.
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 
 from reproq_django.conf import OPTION_NAMES, option_problems
-from reproq_django.db import queue_aliases
+from reproq_django.db import queue_alias, queue_aliases
 
 
 def check_backend(alias: str, options: Mapping[str, Any]) -> list[CheckMessage]:
@@ -119,4 +125,83 @@ def check_schema(
                     id="reproq.W002",
                 )
             )
+    return messages
+
+
+def check_schedules(app_configs: Sequence[Any] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Checks of what ``@recurring`` declares, as far as no database and no binary has to be asked."""
+    from reproq_django.discovery import task_modules
+    from reproq_django.recurring import declarations
+
+    try:
+        task_modules()
+    except Exception as error:  # noqa: BLE001 - the site's modules may raise anything
+        words = " ".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+        return [Warning(f"The declared schedules are not known: {words}", id="reproq.W004")]
+    paths: dict[str, list[str]] = {}
+    for declaration in declarations():
+        paths.setdefault(declaration.key, []).append(declaration.task_path)
+    return [
+        *(
+            Warning(
+                f"The key {key!r} belongs to several schedules, of {' and '.join(several)}.",
+                hint="Give each @recurring a key of its own; until then none of these is stored.",
+                id="reproq.W005",
+            )
+            for key, several in paths.items()
+            if len(several) > 1
+        ),
+        *_check_declared(ask=False),
+    ]
+
+
+def check_stored_schedules(
+    app_configs: Sequence[Any] | None = None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Checks of the rows, and of the expressions that the code declares. For ``check --database``."""
+    from reproq_django.models import PeriodicTask
+    from reproq_django.schema import is_current
+
+    messages: list[CheckMessage] = []
+    for alias in sorted(set(databases or ()) & set(queue_aliases()) & set(connections.settings)):
+        try:
+            if connections[alias].vendor not in ("postgresql", "sqlite") or not is_current(
+                connections[alias]
+            ):
+                continue
+            stuck = PeriodicTask.objects.using(alias).filter(enabled=True, problem__isnull=False)
+            found = list(stuck.values_list("name", "problem"))
+        except DatabaseError:
+            continue  # check_schema says so
+        messages += [
+            Warning(f"The schedule {name!r} in {alias!r} cannot fire: {problem}", id="reproq.W007")
+            for name, problem in found
+        ]
+        known = _check_declared(alias, ask=False)
+        messages += [message for message in _check_declared(alias, ask=True) if message not in known]
+    return messages
+
+
+def _check_declared(alias: str | None = None, *, ask: bool) -> list[CheckMessage]:
+    """A message for each declaration that no row can follow; only of the queues of the database ``alias``."""
+    from reproq_django.errors import ScheduleError
+    from reproq_django.recurring import declarations
+    from reproq_django.schedules import problems_of
+    from reproq_django.sync import row_of
+
+    messages: list[CheckMessage] = []
+    for declaration in declarations():
+        try:
+            row = row_of(declaration)
+        except ScheduleError as error:
+            problems = {error.field: error.reason}
+        else:
+            problems = problems_of(row, ask=ask) if alias in (None, queue_alias(row.queue_name)) else {}
+        messages += [
+            Warning(
+                f"The schedule {declaration.key!r} of {declaration.task_path} cannot fire: {name}: {reason}.",
+                id="reproq.W006",
+            )
+            for name, reason in problems.items()
+        ]
     return messages

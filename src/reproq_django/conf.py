@@ -30,6 +30,8 @@ SETTINGS: Final[Mapping[str, Any]] = {
     # Databases that `status` and `stats` read: a list of aliases, "*" = all queue databases, None = the
     # default alias.
     "REPROQ_STATS_DATABASES": None,
+    # Whether `migrate` stores the schedules that @recurring declares.
+    "REPROQ_RECURRING_AUTOSYNC": True,
     # Where `install` fetches a worker binary, in the layout of GitHub's release pages.
     "REPROQ_RELEASE_URL": "https://github.com/adpena/reproq-worker/releases",
     # The SHA-256 that this file must have, hexadecimal; None = the one that the package knows, if it does.

@@ -8,6 +8,7 @@
       +-- TaskUnavailable                  the code of a stored run is not in this process
       +-- InvalidSpec                      a stored run whose arguments cannot be decoded
       +-- SchemaError                      the database lacks this version's schema
+      +-- ScheduleError (ValueError)       a schedule that cannot fire
       +-- RunError                         how a run ended when it was not the task that raised
       |     +-- TaskDiscarded   TaskReplaced   TaskExpired   TaskTimedOut   WorkerLost   ExecutorCrashed
       |     +-- TaskQuarantined   MemoryLimitExceeded
@@ -51,6 +52,22 @@ class TaskUnavailable(ReproqError):
 
 class SchemaError(ReproqError):
     """The database lacks the schema of this version."""
+
+
+class ScheduleError(ReproqError, ValueError):
+    """A schedule that cannot fire.
+
+    Args:
+        field: of ``PeriodicTask``, the one that is to blame.
+        reason: what is wrong with it, for people.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        self.field, self.reason = field, reason
+        super().__init__(f"{field}: {reason}")
+
+    def __reduce__(self) -> tuple[type[ScheduleError], tuple[str, str]]:
+        return type(self), (self.field, self.reason)
 
 
 class RunError(ReproqError):

@@ -6,15 +6,21 @@ may be NULL because rows of the earlier system are.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from django.apps import apps
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models
 from django.utils.timezone import now
 
+from reproq_django import timetable
 from reproq_django.fields import ExactJSONField
 from reproq_django.status import CatchUp, Overlap, RunStatus, TickState, WorkflowPolicy, WorkflowStatus
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from reproq_django.result import ReproqTaskResult
 
 if not apps.is_installed("reproq_django"):
     # Django's own words would be about an app_label.
@@ -166,6 +172,10 @@ class Worker(models.Model):
         return self.worker_id
 
 
+#: What a scheduler writes.
+SCHEDULERS_FIELDS: Final = frozenset({"next_run_at", "last_run_at", "problem", "rebase"})
+
+
 class PeriodicTask(models.Model):
     """A schedule: enqueues its task at each time of ``cron_expr``."""
 
@@ -180,7 +190,8 @@ class PeriodicTask(models.Model):
     concurrency_key = models.TextField(null=True, blank=True)
     concurrency_limit = models.IntegerField(default=0)
     last_run_at = models.DateTimeField(null=True, blank=True)
-    next_run_at = models.DateTimeField()
+    #: Empty in a new one: as the schedule says, from now on.
+    next_run_at = models.DateTimeField(blank=True)
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=now)
     updated_at = models.DateTimeField(default=now)
@@ -206,12 +217,71 @@ class PeriodicTask(models.Model):
     #: ``next_run_at`` no longer fits: the scheduler computes it anew from now. Set by a trigger, see
     #: 70_schedules.sql.
     rebase = models.BooleanField(default=False, editable=False)
+    #: The scheduler's fields as they were read.
+    _read: dict[str, Any] = {}
 
     class Meta:
         db_table = "periodic_tasks"
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, **kwargs: Any) -> None:
+        """Django's, with the options of the task as they are now.
+
+        A row that was read is written without what the scheduler may have changed meanwhile, unless the
+        caller has changed it; a ``next_run_at`` of the caller's is a tick itself, so now fires at once.
+        """
+        from reproq_django.schedules import prepare_to_save
+
+        inserting = self._state.adding or kwargs.get("force_insert")
+        if kwargs.get("update_fields") is None and not inserting:
+            loaded = {field.name for field in self._meta.concrete_fields} - self.get_deferred_fields()
+            kwargs["update_fields"] = loaded - SCHEDULERS_FIELDS - {"name"} | self._changed()
+        if (names := kwargs.get("update_fields")) is None:
+            prepare_to_save(self, None)
+        elif names:
+            kwargs["update_fields"] = prepare_to_save(self, set(names))
+        super().save(**kwargs)
+        self._note_read()
+
+    @classmethod
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        """Django's; notes what was read, see save()."""
+        schedule = super().from_db(*args, **kwargs)
+        schedule._note_read()
+        return schedule
+
+    def refresh_from_db(self, *args: Any, **kwargs: Any) -> None:
+        """Django's; notes what was read, see save()."""
+        super().refresh_from_db(*args, **kwargs)
+        self._note_read()
+
+    def _note_read(self) -> None:
+        self._read = {name: self.__dict__.get(name) for name in SCHEDULERS_FIELDS}
+
+    def _changed(self) -> set[str]:
+        """What the caller has changed of the scheduler's."""
+        return {name for name, value in self._read.items() if self.__dict__.get(name) != value}
+
+    def clean(self) -> None:
+        """Refuse a schedule that could not fire. Raises ValidationError with the reason of each field."""
+        from reproq_django.schedules import problems_of
+
+        if problems := problems_of(self):
+            raise ValidationError({field: f"{reason}." for field, reason in problems.items()})
+
+    def next_runs(self, count: int = 5) -> list[datetime]:
+        """The next times, aware and in UTC; see timetable.py."""
+        return timetable.next_runs(self, count)
+
+    def history(self, limit: int = 20) -> list[timetable.Tick]:
+        """What the newest ticks have led to, newest first; see timetable.py."""
+        return timetable.history(self, limit)
+
+    def run_now(self) -> ReproqTaskResult:
+        """Enqueue a run beside the schedule, which stays as it is; see timetable.py."""
+        return timetable.run_now(self)
 
 
 class PeriodicRun(models.Model):

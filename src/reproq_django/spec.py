@@ -7,7 +7,7 @@ for byte, see contracts/.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -170,6 +170,13 @@ def build(
         expires_in=getattr(task, "expires_in", None) or options.expires_in,
         dedup=DEDUP_MODES[options.dedup_active if dedup is None else dedup],
     )
+
+
+def encode_call(
+    args: Sequence[Any], kwargs: Mapping[str, Any], options: BackendOptions
+) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments as plain JSON data. Raises UnsupportedArgument for one that cannot be stored."""
+    return _encode_all(list(args), options), _encode_named(kwargs, options)
 
 
 def spec_hash(text: str) -> str:

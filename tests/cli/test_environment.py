@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.tasks import Task
 
-from reproq_django import __version__
+from reproq_django import __version__, discovery
 from reproq_django.cli import environment
 from testapp import tasks
 
@@ -168,10 +168,10 @@ def test_tasks_of_the_package_around_the_settings(project, monkeypatch, settings
     settings.SETTINGS_MODULE = "aroundsite.config.prod"
     (folder / "config").mkdir()
     (folder / "config" / "__init__.py").touch()
-    assert "aroundsite.tasks" in environment.task_modules()
+    assert "aroundsite.tasks" in discovery.task_modules()
     (folder / "config" / "tasks.py").write_text("1 / 0")
     with pytest.raises(ZeroDivisionError) as caught:
-        environment.task_modules()
+        discovery.task_modules()
     assert "aroundsite.config.tasks cannot be imported" in caught.value.__notes__[0]
     with pytest.raises(CommandError):
         call_command("reproq", "check", stdout=(out := StringIO()))

@@ -22,6 +22,7 @@
 pub mod admission;
 pub mod allow;
 mod attempt_end;
+pub mod cron;
 pub mod ids;
 pub mod isolation;
 pub mod outcome;
@@ -29,6 +30,7 @@ pub mod queues;
 pub mod rate;
 mod record;
 pub mod retry;
+pub mod schedule;
 pub mod spec;
 pub mod status;
 pub mod wire;

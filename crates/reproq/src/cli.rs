@@ -1,6 +1,7 @@
 //! The command line. The flags of a configured command come from the table of options, so that each is declared once.
 
 mod operator;
+mod schedules;
 
 use std::collections::HashSet;
 
@@ -55,7 +56,8 @@ pub fn command() -> Command {
         )
         .subcommand(Command::new("guard").about("Kill what a worker leaves behind").hide(true))
         .subcommand(Command::new("version").about("Print the version"));
-    operator::commands().into_iter().fold(command, Command::subcommand)
+    let others = operator::commands().into_iter().chain(schedules::commands());
+    others.fold(command, Command::subcommand)
 }
 
 fn dev() -> Command {

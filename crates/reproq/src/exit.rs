@@ -45,6 +45,11 @@ impl Failure {
         Self { code: FAILURE, what: what.into(), hint }
     }
 
+    /// What was asked for makes no sense.
+    pub fn usage(what: impl Into<String>) -> Self {
+        Self { code: USAGE, what: what.into(), hint: None }
+    }
+
     /// There is no run of that id.
     pub fn no_run(id: RunId) -> Self {
         let hint = "it may have been pruned, or live in another database (--dsn, manage.py's --database)";

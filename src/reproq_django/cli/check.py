@@ -11,9 +11,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connections
 
 from reproq_django import binary, schema
-from reproq_django.cli.environment import database_url, reproq_backends, site_queues, task_modules
+from reproq_django.checks import check_stored_schedules
+from reproq_django.cli.environment import database_url, reproq_backends, site_queues
 from reproq_django.cli.init import SETTINGS_LINES
 from reproq_django.db import queue_aliases
+from reproq_django.discovery import task_modules
+from reproq_django.models import PeriodicTask
 
 HELP = "Check settings, database schema and worker binary; exits with 1 when a worker would not start."
 
@@ -28,7 +31,7 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
         _settings(command),
         _tasks(command),
         _binary(command),
-        *(_database(command, alias) for alias in queue_aliases()),
+        *(_database(command, alias) and _schedules(command, alias) for alias in queue_aliases()),
     ]
     if not all(results):
         raise CommandError("a worker of this site would not work; the lines above say why")
@@ -93,6 +96,17 @@ def _database(command: BaseCommand, alias: str) -> bool:
     return _good(
         command, f"database {alias}: schema is current; queues {', '.join(site_queues(alias)) or 'none'}"
     )
+
+
+def _schedules(command: BaseCommand, alias: str) -> bool:
+    """Those that are stored, and the expressions of those that the code declares: the binary reads them."""
+    messages = check_stored_schedules(databases=[alias])
+    for message in messages:
+        _bad(command, f"schedules {alias}: {message.msg}")
+    if messages:
+        return False
+    stored = PeriodicTask.objects.using(alias).filter(enabled=True).count()
+    return _good(command, f"schedules {alias}: {stored} enabled, no problem found")
 
 
 def _good(command: BaseCommand, text: str) -> bool:

@@ -7,8 +7,6 @@ file, is left alone.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import re
 import sys
@@ -17,14 +15,14 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from django.apps import apps
 from django.conf import settings
 from django.core.management.base import CommandError
-from django.tasks import DEFAULT_TASK_QUEUE_NAME, Task, task_backends
+from django.tasks import DEFAULT_TASK_QUEUE_NAME, task_backends
 from django.tasks.exceptions import InvalidTaskBackend
 
 from reproq_django.backend import ReproqBackend
 from reproq_django.db import default_alias, queue_alias
+from reproq_django.discovery import registered_tasks, task_modules
 
 CONFIG_NAMES = ("reproq.yaml", "reproq.yml", "reproq.toml", ".reproq.yaml", ".reproq.yml", ".reproq.toml")
 #: What libpq and the binary both understand; Django's other OPTIONS concern Django alone.
@@ -124,33 +122,6 @@ def _postgres_url(alias: str, database: Mapping[str, Any]) -> str:
     return f"postgres://{authority}/{quote(str(database.get('NAME') or ''), safe='')}{tail}"
 
 
-def task_modules() -> list[str]:
-    """Every module that may hold tasks: ``tasks`` of each installed app and of the package around the
-    settings, and whatever else registered one.
-
-    An error of the site's own code is raised, with a note that says where."""
-    parts = str(settings.SETTINGS_MODULE or "").split(".")[:-1]
-    around = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
-    modules = set()
-    for package in (*(app.name for app in apps.get_app_configs()), *around):
-        name = f"{package}.tasks"
-        try:
-            if importlib.util.find_spec(name) is not None:
-                importlib.import_module(name)
-                modules.add(name)
-        except Exception as error:
-            error.add_note(f"{name} cannot be imported; Reproq looks for tasks in it.")
-            raise
-    return sorted(modules | {task.func.__module__ for task in _registered_tasks()})
-
-
-def _registered_tasks() -> list[Task]:
-    """The tasks of all modules that this process has imported."""
-    modules = [tuple(getattr(module, "__dict__", {}).values()) for module in list(sys.modules.values())]
-    # Not isinstance(): it asks lazy objects for their class, and some of them load half a site to answer.
-    return [value for values in modules for value in values if issubclass(type(value), Task)]
-
-
 def reproq_backends() -> list[ReproqBackend]:
     """The entries of TASKS that use Reproq. One that cannot be made is Django's to report."""
     backends = []
@@ -171,7 +142,7 @@ def site_queues(alias: str) -> list[str]:
         # ``"QUEUES": []`` allows every name: then the queues that the site's tasks name.
         names |= set(backend.queues) or {
             DEFAULT_TASK_QUEUE_NAME,
-            *(task.queue_name for task in _registered_tasks() if task.backend == backend.alias),
+            *(task.queue_name for task in registered_tasks() if task.backend == backend.alias),
         }
     return sorted(
         (name for name in names if queue_alias(name) == alias), key=lambda name: (name != "default", name)

@@ -17,6 +17,7 @@ from django.core.management.base import BaseCommand
 
 from reproq_django.cli.databases import chosen, run_in
 from reproq_django.db import default_alias, queue_alias, queue_aliases
+from reproq_django.models import PeriodicTask
 
 _RESULT_ID = re.compile(r"(?:--?id=)?(?P<alias>.+):\d+")
 
@@ -39,6 +40,21 @@ def _by_queue(flags: Sequence[str]) -> list[str]:
     """``pause-queue <queue>``: the first word that is no flag."""
     queues = [flag for flag in flags if not flag.startswith("-")]
     return [queue_alias(queues[0])] if queues else [default_alias()]
+
+
+def _by_schedule(flags: Sequence[str]) -> list[str]:
+    """``periodic list`` is about all that ``status`` shows, ``periodic show <name>`` about where that is."""
+    words = [flag for flag in flags if not flag.startswith("-")]
+    if len(words) < 2:
+        return chosen({})
+    # With one database there is nothing to ask it.
+    aliases = queue_aliases()
+    found = [alias for alias in aliases if len(aliases) > 1 and _has_schedule(alias, words[1])]
+    return found[:1] or [default_alias()]
+
+
+def _has_schedule(alias: str, name: str) -> bool:
+    return PeriodicTask.objects.using(alias).filter(name=name).exists()
 
 
 def _default(flags: Sequence[str]) -> list[str]:
@@ -116,6 +132,14 @@ COMMANDS = {
         Delegated("reschedule", "Move the time of a run that has not started: --in, --at or --now.", _by_id),
         Delegated("replay", "Enqueue the call of a run again: --id or --spec-hash.", _by_id),
         Delegated("triage", "Look at FAILED runs and try them again: list, inspect, retry.", _by_id),
+        Delegated("beat", "Fire schedules, beside any number of others that do; --once looks once."),
+        Delegated("schedule", "The same as `beat --once`.", in_all=True),
+        Delegated("cron", 'Read a cron expression: `cron next "0 2 * * *" --tz Europe/Prague --count 3`.'),
+        Delegated(
+            "periodic",
+            "Schedules: list, show, run, enable, disable; show tells what came of them.",
+            _by_schedule,
+        ),
         Delegated("reclaim", "Take back runs whose worker has gone silent.", in_all=True),
         Delegated(
             "prune",

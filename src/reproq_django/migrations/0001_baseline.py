@@ -35,7 +35,7 @@ STATE = [
             ("concurrency_key", models.TextField(blank=True, null=True)),
             ("concurrency_limit", models.IntegerField(default=0)),
             ("last_run_at", models.DateTimeField(blank=True, null=True)),
-            ("next_run_at", models.DateTimeField()),
+            ("next_run_at", models.DateTimeField(blank=True)),
             ("enabled", models.BooleanField(default=True)),
             ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
             ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),

@@ -4,6 +4,7 @@ pub mod attempts;
 mod cancel;
 mod check;
 mod config;
+mod cron;
 mod dev;
 #[cfg(target_os = "linux")]
 mod guard;
@@ -44,6 +45,11 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> Result<ExitCode, Fail
         Some(("status", flags)) => status::run(&load(flags)?, flags.get_flag("json")),
         Some(("stats", flags)) => stats::run(&load(flags)?, flags.get_flag("json")),
         Some(("check", flags)) => check::run(&load(flags)?, flags.get_flag("json")),
+        Some(("cron", flags)) => match flags.subcommand() {
+            Some(("next", flags)) => cron::next(flags),
+            Some((_, flags)) => cron::check(flags),
+            None => Ok(usage("cron")),
+        },
         #[cfg(target_os = "linux")]
         Some(("guard", _)) => guard::run(),
         Some(("version", _)) | None => Ok(version()),

@@ -20,8 +20,10 @@ from reproq_django.cli import (
     install,
     migrate_worker,
     operate,
+    pg_cron,
     stats,
     status,
+    sync_recurring,
     worker,
 )
 from reproq_django.cli.delegate import called_from_command_line
@@ -37,6 +39,8 @@ SUBCOMMANDS: dict[str, Any] = {
     "status": status,
     "stats": stats,
     "config": config,
+    "sync-recurring": sync_recurring,
+    "pg-cron": pg_cron,
     **operate.COMMANDS,
 }
 

@@ -1,0 +1,56 @@
+//! What can be asked about schedules, and what runs them.
+
+use clap::{Arg, ArgAction, Command, value_parser};
+
+use super::json;
+use crate::asked;
+
+/// The commands, in the order of `--help`.
+pub(super) fn commands() -> Vec<Command> {
+    vec![cron()]
+}
+
+fn cron() -> Command {
+    Command::new("cron")
+        .about("Say when a cron expression comes, without a database")
+        .after_help(
+            "Five fields, or six with seconds first; names (JAN, MON), ranges, steps, lists, L, 15W, MON#2; @hourly, @daily, @weekly, @monthly, @yearly; \
+             a prefix CRON_TZ=<zone>. Fixed times that the clocks skip come at the end of the gap, those that they repeat the first time only; \
+             steps and wildcards of minutes and hours follow elapsed time.",
+        )
+        .subcommand_required(true)
+        .subcommand(
+            expression(Command::new("next").about("Print the next times"))
+                .arg(
+                    Arg::new("count")
+                        .long("count")
+                        .value_name("N")
+                        .value_parser(value_parser!(u32).range(1..=1000))
+                        .default_value("5")
+                        .help("So many"),
+                )
+                .arg(
+                    Arg::new("from")
+                        .long("from")
+                        .value_name("TIME")
+                        .value_parser(asked::moment)
+                        .help("After this moment, as in 2030-01-02T03:04:05Z [default: now]"),
+                ),
+        )
+        .subcommand(expression(Command::new("check").about("Say whether it can be read, and if not, why")))
+}
+
+fn expression(command: Command) -> Command {
+    command
+        .arg(Arg::new("expression").value_name("EXPRESSION").required(true).help("As in \"30 3 * * MON\""))
+        .arg(
+            Arg::new("tz")
+                .long("tz")
+                .visible_alias("timezone")
+                .value_name("ZONE")
+                .action(ArgAction::Set)
+                .default_value("UTC")
+                .help("IANA name of the zone that it speaks of, as in Europe/Prague"),
+        )
+        .arg(json())
+}
