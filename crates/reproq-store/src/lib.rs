@@ -17,6 +17,8 @@ mod operator_rows;
 pub mod postgres;
 mod rows;
 mod runs;
+mod schedule_rows;
+mod schedules;
 pub mod schema;
 mod shared;
 pub mod sqlite;
@@ -42,6 +44,7 @@ pub use runs::{
     AttemptLog, Cancelled, Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun,
     ProgressUpdate, QueueDepth, Registration, UnreadableRun, Wake, WorkerSeen,
 };
+pub use schedules::{Fired, Page, Schedules, Tick, TickSeen, Which};
 pub use workflows::{
     Advanced, Culprit, Member, PruneWorkflowsStep, StepFacts, WaitsFor, WorkflowCancelled, WorkflowFacts,
     WorkflowOperator, Workflows,
@@ -51,7 +54,7 @@ pub use workflows::{
 ///
 /// Futures are not `Send`: a worker runs on one thread.
 #[async_trait(?Send)]
-pub trait Store: Workflows {
+pub trait Store: Schedules + Workflows {
     /// Fails unless the schema is the one that this binary was built for.
     async fn check_schema(&self) -> Result<(), StoreError>;
 

@@ -19,6 +19,7 @@ mod operator;
 mod prune;
 mod queues;
 mod registry;
+mod schedules;
 mod workflow_operate;
 mod workflow_sweep;
 mod workflows;
