@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use reproq_model::schedule::Plan;
-use reproq_model::{RunId, RunStatus, Transition};
+use reproq_model::{RunId, RunStatus, Transition, WorkflowId};
 use reproq_store::{Advanced, ClaimedRun, StoreError, UnreadableRun};
 
 /// One cause of trouble is worth one line in this time.
@@ -125,6 +125,13 @@ pub(crate) fn scheduled(schedule: &str, plan: &Plan, runs: &[RunId]) {
 pub(crate) fn broken_schedule(schedule: &str, problem: &str) {
     if is_news(&format!("schedule {schedule}"), QUIET_SCHEDULE) {
         tracing::warn!(schedule, problem, "a schedule cannot fire");
+    }
+}
+
+/// Somebody has gone around the triggers, or there is a bug: what waited would have waited for ever.
+pub(crate) fn workflows_repaired(wrong: &[WorkflowId]) {
+    for workflow in wrong {
+        tracing::error!(%workflow, "a workflow was not what its runs say; it has been put right");
     }
 }
 
