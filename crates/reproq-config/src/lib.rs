@@ -39,4 +39,4 @@ pub use layers::Layers;
 pub use options::{Kind, OptionSpec, Part, find_option, options, worker_options};
 pub use redact::MASK;
 pub use resolved::Resolved;
-pub use sections::{Aging, DatabaseConfig, LogConfig, LogFormat, PayloadMode, WorkerConfig};
+pub use sections::{Aging, BeatConfig, DatabaseConfig, LogConfig, LogFormat, PayloadMode, WorkerConfig};

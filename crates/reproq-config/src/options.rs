@@ -90,7 +90,7 @@ pub enum Part {
     Log,
     /// The HTTP server, which is not built yet: values are checked and have no effect.
     Metrics,
-    /// The separate scheduler command, which is not built yet: values are checked and have no effect.
+    /// The scheduler, in a worker or as a command of its own.
     Beat,
     /// Kept so that existing files are accepted; never has an effect.
     Retired(&'static str),
@@ -129,9 +129,8 @@ impl Part {
     #[must_use]
     pub fn without_effect(self) -> Option<&'static str> {
         match self {
-            Self::Config | Self::Database | Self::Worker | Self::Log => None,
+            Self::Config | Self::Database | Self::Worker | Self::Log | Self::Beat => None,
             Self::Metrics => Some("no effect: the HTTP server is not part of this version"),
-            Self::Beat => Some("no effect: the beat command is not part of this version"),
             Self::Retired(note) => Some(note),
         }
     }
@@ -161,7 +160,7 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> {
     table::OPTIONS.iter()
 }
 
-/// The options that `reproq worker` takes as flags. Those that are not [effective](OptionSpec::is_effective)
+/// The options that commands take as flags: `reproq worker` all but those of the scheduler alone. Those that are not [effective](OptionSpec::is_effective)
 /// are accepted, so that existing command lines start, and are better hidden from `--help`.
 pub fn worker_options() -> impl Iterator<Item = &'static OptionSpec> {
     options().filter(|option| option.flag.is_some())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::error::ConfigError;
 use crate::explain::Explained;
 use crate::layers::Layers;
-use crate::sections::{DatabaseConfig, LogConfig, WorkerConfig};
+use crate::sections::{BeatConfig, DatabaseConfig, LogConfig, WorkerConfig};
 use crate::setting::Setting;
 
 /// What the layers came to.
@@ -13,6 +13,7 @@ use crate::setting::Setting;
 pub struct Resolved {
     worker: WorkerConfig,
     database: Option<DatabaseConfig>,
+    beat: BeatConfig,
     log: LogConfig,
     config_file: Option<PathBuf>,
     explained: Vec<Explained>,
@@ -26,6 +27,7 @@ impl Resolved {
         Ok(Self {
             worker: layers.worker()?,
             database: layers.database()?,
+            beat: layers.beat()?,
             log: layers.log()?,
             config_file: layers.get_unless_unset("config")?,
             explained: layers.settings.iter().map(Setting::explained).collect(),
@@ -42,6 +44,19 @@ impl Resolved {
     /// The database, which a command that needs one asks for here.
     pub fn database(&self) -> Result<&DatabaseConfig, ConfigError> {
         self.database.as_ref().ok_or(ConfigError::NoDatabase)
+    }
+
+    /// Settings of the scheduler.
+    #[must_use]
+    pub fn beat(&self) -> &BeatConfig {
+        &self.beat
+    }
+
+    /// The same, for the beat command: its database is the scheduler's.
+    #[must_use]
+    pub fn for_beat(mut self) -> Self {
+        self.database = self.beat.database.clone();
+        self
     }
 
     /// Settings of the log.

@@ -7,6 +7,7 @@ use reproq_model::{IsolationPlan, QueuePlan};
 
 use crate::dsn::Dsn;
 use crate::error::ConfigError;
+use crate::explain::Origin;
 use crate::layers::Layers;
 
 const MIB: u64 = 1 << 20;
@@ -50,6 +51,8 @@ pub struct WorkerConfig {
     pub max_task_memory: Option<u64>,
     /// Whether children are replaced when the site's code changes.
     pub reload: bool,
+    /// Whether the worker runs the schedules too.
+    pub beat: bool,
     /// How a process executor gets its payload.
     pub payload_mode: PayloadMode,
     /// Interpreter: a path, or a name to look up in `PATH`.
@@ -81,6 +84,15 @@ pub struct DatabaseConfig {
     pub dsn: Dsn,
     /// Its alias in the site's `DATABASES`.
     pub alias: String,
+}
+
+/// Settings of the scheduler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeatConfig {
+    /// The database of the beat command, if one is named.
+    pub(crate) database: Option<DatabaseConfig>,
+    /// Longest pause between looks at the schedules.
+    pub interval: Duration,
 }
 
 /// Settings of the log.
@@ -147,6 +159,7 @@ impl Layers {
             max_child_age: Some(self.get("worker.max_child_age")?).filter(|age: &Duration| !age.is_zero()),
             max_task_memory: self.bound("worker.max_task_memory_mb", MIB)?,
             reload: self.get("worker.reload")?,
+            beat: self.get("worker.beat")?,
             payload_mode: self
                 .word("worker.payload_mode", &[("stdin", PayloadMode::Stdin), ("file", PayloadMode::File)])?,
             python_bin: self.get("worker.python_bin")?,
@@ -178,6 +191,17 @@ impl Layers {
             Some(dsn) => Ok(Some(DatabaseConfig { dsn, alias: self.get("database.alias")? })),
             None => Ok(None),
         }
+    }
+
+    /// The scheduler's settings. `beat.dsn` comes before the file's other words on the database, and behind the flag and the
+    /// environment.
+    pub(crate) fn beat(&self) -> Result<BeatConfig, ConfigError> {
+        let mut database = self.database()?;
+        let is_of_file = matches!(self.find("dsn")?.origin, Origin::Default | Origin::File { .. });
+        if let Some(dsn) = self.get_unless_unset("beat.dsn")?.filter(|_| is_of_file) {
+            database = Some(DatabaseConfig { dsn, alias: self.get("database.alias")? });
+        }
+        Ok(BeatConfig { database, interval: self.get("beat.interval")? })
     }
 
     /// The log's settings.

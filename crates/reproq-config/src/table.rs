@@ -76,6 +76,8 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     worker("worker.max_task_memory_mb", int(0, MANY, "0 sets no bound"),
         "MiB that the process of a task without a max_memory of its own may use; 0 sets no bound")
         .flag("max-task-memory-mb").env("REPROQ_MAX_TASK_MEMORY_MB").default("0"),
+    worker("worker.beat", Kind::Bool, "Also enqueue what schedules say; any number of workers may, each time fires once")
+        .flag("beat").env("REPROQ_BEAT").default("off"),
     worker("worker.reload", Kind::Bool, "For development: import the site anew when its code changes")
         .flag("reload").env("REPROQ_RELOAD").default("off"),
     worker("worker.payload_mode", Kind::Choice { allowed: &["stdin", "file"], refused: &[(
@@ -145,9 +147,11 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     metrics("memory_log_interval", duration(Duration::ZERO, ""), "Pause between log lines about memory")
         .env("REPROQ_MEMORY_LOG_INTERVAL").not_in_file(),
 
-    option("beat.dsn", Part::Beat, Kind::Dsn, "Database of the beat command").secret(),
-    option("beat.interval", Part::Beat, duration(TICK, NO_TIME), "Pause between looks at the schedules")
-        .default("30s"),
+    option("beat.dsn", Part::Beat, Kind::Dsn, "Database of the beat command, where it is another than `dsn`").secret()
+        .when_unset("dsn"),
+    option("beat.interval", Part::Beat, duration(TICK, NO_TIME),
+        "Longest pause between looks at the schedules; one that is due is looked at when its time comes")
+        .flag("interval").default("1s"),
 ];
 
 const fn option(name: &'static str, part: Part, kind: Kind, help: &'static str) -> OptionSpec {

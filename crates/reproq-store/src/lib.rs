@@ -16,6 +16,8 @@ mod operator_rows;
 pub mod postgres;
 mod rows;
 mod runs;
+mod schedule_rows;
+mod schedules;
 pub mod schema;
 mod shared;
 pub mod sqlite;
@@ -39,12 +41,13 @@ pub use runs::{
     AttemptLog, Cancelled, Claim, ClaimRequest, ClaimedRun, Ending, ExpiredRun, Finished, Glance, OwnedRun,
     ProgressUpdate, QueueDepth, Registration, UnreadableRun, Wake, WorkerSeen,
 };
+pub use schedules::{Fired, Page, Schedules, Tick, TickSeen, Which};
 
 /// What a worker does with the queue's database.
 ///
 /// Futures are not `Send`: a worker runs on one thread.
 #[async_trait(?Send)]
-pub trait Store {
+pub trait Store: Schedules {
     /// Fails unless the schema is the one that this binary was built for.
     async fn check_schema(&self) -> Result<(), StoreError>;
 

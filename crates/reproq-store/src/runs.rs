@@ -181,6 +181,10 @@ pub enum Wake {
     Work,
     /// Somebody wants a running run cancelled.
     Cancel,
+    /// Schedules have changed.
+    Schedule,
+    /// Every worker is to look at the schedules once, also those that do not run them.
+    Tick,
     /// The database cannot tell.
     Either,
 }

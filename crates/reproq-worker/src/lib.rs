@@ -11,7 +11,8 @@
 //! ```
 //!
 //! [`worker`] starts and stops all of it in order; [`dispatcher`] talks to the store and never to a process; [`attempt`]
-//! is one run from start to end; [`executor`] knows processes and frames, and no database.
+//! is one run from start to end; [`executor`] knows processes and frames, and no database; [`scheduler`] enqueues what is due of
+//! the schedules, in a worker or alone.
 
 mod attempt;
 mod attempts;
@@ -27,6 +28,7 @@ mod pace;
 mod queues;
 #[cfg(test)]
 mod sample;
+mod scheduler;
 mod settings;
 mod shutdown;
 mod slots;
@@ -39,6 +41,7 @@ pub use executor::ExecutorError;
 #[cfg(target_os = "linux")]
 pub use executor::serve_guard;
 pub use lifecycle::reclaimed_ending;
+pub use scheduler::{Look, beat, look_once};
 pub use settings::{ExecutorSettings, Settings, Wear};
 pub use shutdown::Signals;
 pub use worker::{Ended, WorkerError, run};

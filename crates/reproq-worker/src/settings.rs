@@ -26,6 +26,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// Between looks for runs of silent workers; none: this worker does not look.
     pub reclaim_interval: Option<Duration>,
+    /// Between looks at the schedules, at most; none: this worker does not run them.
+    pub beat: Option<Duration>,
     /// Shortest wait between polls of an empty queue.
     pub poll_min: Duration,
     /// Longest wait between polls of an empty queue.

@@ -4,11 +4,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use reproq_model::schedule::Plan;
 use reproq_model::{RunId, RunStatus, Transition};
 use reproq_store::{ClaimedRun, StoreError, UnreadableRun};
 
 /// One cause of trouble is worth one line in this time.
 const QUIET: Duration = Duration::from_secs(10);
+/// A schedule that somebody has to mend is worth one in this.
+const QUIET_SCHEDULE: Duration = Duration::from_mins(1);
 
 pub(crate) fn claimed(count: usize) {
     tracing::trace!(count, "claimed");
@@ -103,22 +106,44 @@ pub(crate) fn untrusted(count: usize) {
     tracing::error!(count, "leases could not be renewed in time; their attempts were stopped");
 }
 
+pub(crate) fn scheduled(schedule: &str, plan: &Plan, runs: &[RunId]) {
+    for run in runs {
+        tracing::debug!(schedule, result_id = run.0, "schedule fired");
+    }
+    if let Some(missed) = &plan.missed {
+        tracing::warn!(schedule, count = missed.count, "ticks were missed and are not made up for");
+    }
+}
+
+/// A schedule that makes no sense is met at each look.
+pub(crate) fn broken_schedule(schedule: &str, problem: &str) {
+    if is_news(&format!("schedule {schedule}"), QUIET_SCHEDULE) {
+        tracing::warn!(schedule, problem, "a schedule cannot fire");
+    }
+}
+
 /// A database that is away makes every loop fail; each tells, and only the first is heard.
 pub(crate) fn store_failed(what: &'static str, error: &StoreError) {
-    thread_local! {
-        static LAST: RefCell<HashMap<&'static str, Instant>> = RefCell::default();
-    }
-    let loud = LAST.with_borrow_mut(|last| {
-        let now = Instant::now();
-        let loud = last.get(what).is_none_or(|said| now.duration_since(*said) > QUIET);
-        if loud {
-            last.insert(what, now);
-        }
-        loud
-    });
+    let loud = is_news(what, QUIET);
     if loud {
         tracing::warn!(what, %error, "the database failed; trying again");
     } else {
         tracing::debug!(what, %error, "the database failed; trying again");
     }
+}
+
+/// Whether nothing has been said about this for so long; then something is about to be.
+fn is_news(what: &str, quiet: Duration) -> bool {
+    thread_local! {
+        static LAST: RefCell<HashMap<String, Instant>> = RefCell::default();
+    }
+    LAST.with_borrow_mut(|last| {
+        let now = Instant::now();
+        last.retain(|_, said| now.duration_since(*said) <= QUIET_SCHEDULE);
+        let news = last.get(what).is_none_or(|said| now.duration_since(*said) > quiet);
+        if news {
+            last.insert(what.to_owned(), now);
+        }
+        news
+    })
 }

@@ -12,8 +12,21 @@ use crate::telemetry;
 /// Without wake-ups everybody polls; this is how often the wake-ups are tried for again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Listens for ever: `work` is for the dispatcher, `cancel` for whoever looks for cancellations.
-pub(crate) async fn listen(store: Rc<dyn Store>, work: Rc<Notify>, cancel: Rc<Notify>) {
+/// What is notified when the database says something.
+#[derive(Default, Clone)]
+pub(crate) struct Bells {
+    /// For the dispatcher: there may be runs to claim.
+    pub(crate) work: Rc<Notify>,
+    /// For whoever looks for cancellations.
+    pub(crate) cancel: Rc<Notify>,
+    /// For the scheduler: schedules may have changed.
+    pub(crate) schedules: Rc<Notify>,
+    /// For those who are no scheduler: they are to look at the schedules all the same, once.
+    pub(crate) tick: Rc<Notify>,
+}
+
+/// Listens for ever.
+pub(crate) async fn listen(store: Rc<dyn Store>, bells: Bells) {
     loop {
         let wake = match store.woken().await {
             Ok(wake) => wake,
@@ -23,11 +36,23 @@ pub(crate) async fn listen(store: Rc<dyn Store>, work: Rc<Notify>, cancel: Rc<No
                 Wake::Either
             }
         };
-        if wake != Wake::Cancel {
-            work.notify_one();
+        bells.ring(wake);
+    }
+}
+
+impl Bells {
+    fn ring(&self, wake: Wake) {
+        if matches!(wake, Wake::Work | Wake::Either) {
+            self.work.notify_one();
         }
-        if wake != Wake::Work {
-            cancel.notify_one();
+        if matches!(wake, Wake::Cancel | Wake::Either) {
+            self.cancel.notify_one();
+        }
+        if matches!(wake, Wake::Schedule | Wake::Tick | Wake::Either) {
+            self.schedules.notify_one();
+        }
+        if wake == Wake::Tick {
+            self.tick.notify_one();
         }
     }
 }

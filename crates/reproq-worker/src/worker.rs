@@ -21,9 +21,10 @@ use crate::held::Held;
 use crate::lanes::{Lanes, Place};
 use crate::lifecycle::{self, Presence};
 use crate::pace::Pace;
+use crate::scheduler::{self, Scheduler};
 use crate::settings::Settings;
 use crate::shutdown::{Shutdown, Signals, Urgency};
-use crate::wake;
+use crate::wake::{self, Bells};
 
 /// How long the last endings may take to reach the database; after that their leases lapse.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -157,8 +158,8 @@ async fn work(
         settings: Rc::clone(&settings),
     });
     let fence = Fence::Owner(registration.incarnation);
-    let wake = Rc::new(Notify::new());
-    let cancel = Rc::new(Notify::new());
+    let bells = Bells::default();
+    let wake = Rc::clone(&bells.work);
     let keyed_waiting = Rc::new(Cell::new(true));
     let finisher = Finisher {
         store: Rc::clone(&store),
@@ -170,7 +171,8 @@ async fn work(
     let mut finisher = spawn_local(finisher.run(left));
     drop(endings);
     let mut duties = vec![
-        spawn_local(wake::listen(Rc::clone(&store), Rc::clone(&wake), Rc::clone(&cancel))),
+        spawn_local(wake::listen(Rc::clone(&store), bells.clone())),
+        schedule(&store, settings.beat, &bells, &shutdown),
         spawn_local(lifecycle::beat(Rc::clone(&store), Rc::clone(&registration), Rc::clone(&attempts))),
         spawn_local(lifecycle::watch(Rc::clone(&attempts))),
         spawn_local(lifecycle::tell_guard(Rc::clone(&attempts), Rc::clone(executors))),
@@ -178,7 +180,7 @@ async fn work(
             Rc::clone(&store),
             Rc::clone(&registration),
             Rc::clone(&attempts),
-            cancel,
+            bells.cancel,
         )),
         spawn_local(lifecycle::show(Rc::clone(&store), Rc::clone(&registration), executors.live())),
     ];
@@ -193,6 +195,23 @@ async fn work(
     duties.iter().for_each(JoinHandle::abort);
     finisher.abort();
     if flushed { Ended::Drained } else { Ended::Unwritten }
+}
+
+/// Runs the schedules, or only looks at them when somebody asks all workers to.
+fn schedule(
+    store: &Rc<dyn Store>,
+    interval: Option<Duration>,
+    bells: &Bells,
+    shutdown: &Shutdown,
+) -> JoinHandle<()> {
+    let (store, enqueued) = (Rc::clone(store), Rc::clone(&bells.work));
+    match interval {
+        Some(interval) => {
+            let changed = Rc::clone(&bells.schedules);
+            spawn_local(Scheduler { store, interval, changed, enqueued }.run(shutdown.clone()))
+        }
+        None => spawn_local(scheduler::look_when_asked(store, Rc::clone(&bells.tick), enqueued)),
+    }
 }
 
 /// The end of any run may be what one with a key has waited for.

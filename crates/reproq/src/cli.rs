@@ -84,7 +84,7 @@ fn json() -> Arg {
 
 /// With the flags of a worker.
 fn configured(command: Command) -> Command {
-    with_options(command, |_| true)
+    with_options(command, |option| option.part != Part::Beat)
 }
 
 /// With the flags that say where the database is.

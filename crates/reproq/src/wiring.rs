@@ -58,6 +58,7 @@ pub fn settings(config: &Resolved) -> Result<Settings, Failure> {
         lease: worker.lease,
         heartbeat: worker.heartbeat,
         reclaim_interval: worker.reclaim_interval,
+        beat: worker.beat.then_some(config.beat().interval),
         poll_min: worker.poll_min,
         poll_max: worker.poll_max,
         exec_timeout: worker.exec_timeout,

@@ -9,7 +9,7 @@ use super::PostgresStore;
 use crate::rows::{cancelled, read_all};
 use crate::{Cancelled, Registration, StoreError, shared};
 
-static CANCEL: LazyLock<&str> = LazyLock::new(|| {
+pub(super) static CANCEL: LazyLock<&str> = LazyLock::new(|| {
     let text = include_str!("../../../../src/reproq_django/sql/postgres/statements/cancel_runs.sql");
     shared::statement(text, &["result_ids"], '$')
 });

@@ -1,4 +1,4 @@
-//! `LISTEN`: woken within a millisecond of an enqueue's or a cancellation's commit, where the connection allows it.
+//! `LISTEN`: woken within a millisecond of the commit of an enqueue, a cancellation or a changed schedule, where the connection allows it.
 
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ const ANSWER: Duration = Duration::from_secs(5);
 const WORK: &str = "reproq_wake";
 /// The channel that a cancellation of a running run notifies.
 const CANCEL: &str = "reproq_cancel";
+/// The channel that a change of a schedule notifies, or that asks everybody to look at the schedules once.
+const SCHEDULE: &str = "reproq_schedule";
+/// What it says in the latter case.
+const TICK: &str = "tick";
 
 pub(super) async fn woken(store: &PostgresStore) -> Result<Wake, StoreError> {
     if store.route.is_pooled() {
@@ -43,7 +47,12 @@ pub(super) async fn woken(store: &PostgresStore) -> Result<Wake, StoreError> {
     match heard {
         Ok(Some(notification)) => {
             *place = Some(listener);
-            Ok(if notification.channel() == CANCEL { Wake::Cancel } else { Wake::Work })
+            Ok(match notification.channel() {
+                CANCEL => Wake::Cancel,
+                SCHEDULE if notification.payload() == TICK => Wake::Tick,
+                SCHEDULE => Wake::Schedule,
+                _ => Wake::Work,
+            })
         }
         Ok(None) => Err(StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()))),
         Err(error) => Err(StoreError::Unavailable(error)),
@@ -55,6 +64,6 @@ async fn listen(store: &PostgresStore) -> Result<PgListener, sqlx::Error> {
     let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(store.route.options());
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
-    listener.listen_all([WORK, CANCEL]).await?;
+    listener.listen_all([WORK, CANCEL, SCHEDULE]).await?;
     Ok(listener)
 }

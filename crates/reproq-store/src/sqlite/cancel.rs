@@ -11,7 +11,7 @@ use super::SqliteStore;
 use crate::rows::{cancelled, read_all};
 use crate::{Cancelled, Registration, StoreError, shared};
 
-static CANCEL: LazyLock<&str> = LazyLock::new(|| {
+pub(super) static CANCEL: LazyLock<&str> = LazyLock::new(|| {
     let text = include_str!("../../../../src/reproq_django/sql/sqlite/statements/cancel_runs.sql");
     shared::statement(text, &["result_ids"], '?')
 });

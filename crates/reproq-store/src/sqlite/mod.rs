@@ -19,6 +19,7 @@ mod operator;
 mod prune;
 mod queues;
 mod registry;
+mod schedules;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

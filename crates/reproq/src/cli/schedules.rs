@@ -2,12 +2,30 @@
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
-use super::json;
+use reproq_config::Part;
+
+use super::{json, with_options};
 use crate::asked;
 
 /// The commands, in the order of `--help`.
 pub(super) fn commands() -> Vec<Command> {
-    vec![cron()]
+    vec![
+        scheduling("beat", "Enqueue what schedules say, until told to stop; also a part of `worker --beat`")
+            .arg(
+                Arg::new("once")
+                    .long("once")
+                    .action(ArgAction::SetTrue)
+                    .help("Look once, enqueue what is due, and leave; fails when that could not be done"),
+            )
+            .after_help("Any number may run at the same time: each time of a schedule fires once."),
+        scheduling("schedule", "The same as `beat --once`, for a system's own timer"),
+        cron(),
+    ]
+}
+
+fn scheduling(name: &'static str, about: &'static str) -> Command {
+    let parts = [Part::Config, Part::Database, Part::Log, Part::Beat];
+    with_options(Command::new(name).about(about), |option| parts.contains(&option.part))
 }
 
 fn cron() -> Command {

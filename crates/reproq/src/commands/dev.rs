@@ -86,7 +86,9 @@ fn worker_words(flags: &ArgMatches) -> Vec<String> {
     let given: Vec<String> = flags.get_many("flags").unwrap_or_default().cloned().collect();
     let says = |flag: &str| given.iter().any(|word| word == flag || word.starts_with(&format!("{flag}=")));
     let mut words = vec!["worker".to_owned()];
-    for (flag, whole) in [("--reload", "--reload"), ("--log-format", "--log-format=text")] {
+    for (flag, whole) in
+        [("--reload", "--reload"), ("--beat", "--beat"), ("--log-format", "--log-format=text")]
+    {
         if !says(flag) {
             words.push(whole.to_owned());
         }

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod attempts;
+mod beat;
 mod cancel;
 mod check;
 mod config;
@@ -40,6 +41,7 @@ pub fn run(arguments: impl IntoIterator<Item = String>) -> Result<ExitCode, Fail
     let matches = cli::command().get_matches_from(arguments);
     match matches.subcommand() {
         Some(("worker", flags)) => worker::run(&load(flags)?),
+        Some(("beat" | "schedule", flags)) => beat::run(load(flags)?, flags),
         Some(("dev", flags)) => dev::run(flags),
         Some(("config", flags)) => Ok(config::run(&load(flags)?, flags)),
         Some(("status", flags)) => status::run(&load(flags)?, flags.get_flag("json")),

@@ -1,0 +1,2 @@
+-- ?1 name
+SELECT enabled FROM periodic_tasks WHERE name = ?1
