@@ -22,6 +22,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import FrameType
@@ -44,11 +45,15 @@ class PostgresCluster:
     """One cluster in a folder of its own, with the superuser ``postgres`` trusted on a socket and on
     127.0.0.1.
 
-    ``durable=True`` keeps fsync on, for tests that kill the server.
+    ``durable=True`` keeps fsync on, for tests that kill the server. ``settings`` are more lines of
+    postgresql.conf.
     """
 
-    def __init__(self, *, durable: bool = False, binaries: Path | None = None) -> None:
+    def __init__(
+        self, *, durable: bool = False, binaries: Path | None = None, settings: Sequence[str] = ()
+    ) -> None:
         self.binaries = binaries or find_binaries()
+        self.settings = settings
         self.durable = durable
         self.port = 0
         self._running = False
@@ -86,6 +91,7 @@ class PostgresCluster:
                 config.write(
                     _CONFIG if not self.durable else "max_connections = 200\nlisten_addresses = '127.0.0.1'\n"
                 )
+                config.writelines(f"{line}\n" for line in self.settings)
             self.port = _free_port()
         options = f"-p {self.port} -k {self.folder}"
         log = self.folder / "server.log"

@@ -27,6 +27,9 @@ PREFIX: Final = "reproq_periodic"
 EVERY_MINUTE: Final = "* * * * *"
 COMMAND: Final = "SELECT pg_notify('reproq_schedule', 'tick')"
 
+#: The default of cron.database_name.
+USUAL_HOME: Final = "postgres"
+
 #: Its own words, from which the home of its jobs can be told without the right to read settings.
 _HOME: Final = re.compile(r"can only create extension in database (?P<name>.+)")
 
@@ -84,7 +87,8 @@ def _run(command: BaseCommand, alias: str, options: dict[str, Any]) -> None:
     connection = connections[alias]
     if connection.vendor != "postgresql":
         raise Unsupported(
-            f"the database {alias!r} is {connection.display_name}, and pg_cron is PostgreSQL's; run `reproq beat`"
+            f"the database {alias!r} is {connection.display_name}, and pg_cron is PostgreSQL's; "
+            "run `reproq beat`"
         )
     place = _place(connection)
     if not place.is_installed and options["remove"] and place.home in (None, place.database):
@@ -156,6 +160,9 @@ def _installed_here(connection: BaseDatabaseWrapper, place: Place) -> Place:
             return Place(place.database, found["name"].strip().strip('"'), False)
         if "shared_preload_libraries" in str(error):
             raise Unsupported(_explained("shared_preload_libraries")) from error
+        if place.database != USUAL_HOME and "permission denied" in str(error):
+            # Whoever may not make it is not told where it is.
+            return Place(place.database, USUAL_HOME, False)
         raise
     return Place(place.database, place.database, True)
 
@@ -231,10 +238,13 @@ def _explained(words: str) -> str:
             "server, or run `reproq beat`"
         )
     if "permission denied to create extension" in words:
-        return f"{words}; have a superuser run CREATE EXTENSION pg_cron, then run this again"
+        return (
+            f"{words}; have a superuser run CREATE EXTENSION pg_cron in the database that cron.database_name "
+            "names (by default: postgres), then run this again"
+        )
     if "permission denied for schema cron" in words:
-        return f"{words}; have a superuser run GRANT USAGE ON SCHEMA cron TO this user"
-    if "permission denied for" in words and "schedule_in_database" in words:
+        return f"{words}; have a superuser run GRANT USAGE ON SCHEMA cron TO this user, where the jobs are"
+    if "permission denied for function schedule_in_database" in words:
         return (
             f"{words}; have a superuser run GRANT EXECUTE ON FUNCTION cron.schedule_in_database(text, text, "
             "text, text, text, boolean) TO this user, or set cron.database_name to the queues' database"
