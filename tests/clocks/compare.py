@@ -29,6 +29,9 @@ class Comparison:
     """Times that the evaluator has named."""
     against_rule: list[str] = field(default_factory=list)
     against_cronsim: list[str] = field(default_factory=list)
+    """Where clocks change by an hour."""
+    by_other_spans: list[str] = field(default_factory=list)
+    """Where they change by half an hour or several: there cronsim passes over times that the clocks do show."""
 
 
 def use_packaged_zones() -> str:
@@ -50,13 +53,17 @@ def zones(count: int) -> list[str]:
 
 def changes(zone: ZoneInfo, first: datetime, last: datetime) -> list[datetime]:
     """When the clocks are put forward or back, to the hour before it."""
-    found, at, offset = [], first, first.astimezone(zone).utcoffset()
+    found, at, offset = [], first, _offset(zone, first)
     while at < last:
         at += HOUR
-        if (now := at.astimezone(zone).utcoffset()) != offset:
+        if (now := _offset(zone, at)) != offset:
             found.append(at)
             offset = now
     return found
+
+
+def _offset(zone: ZoneInfo, at: datetime) -> timedelta:
+    return at.astimezone(zone).utcoffset() or timedelta()
 
 
 def compare(binary: Path, name: str, first: datetime, last: datetime, so_far: Comparison) -> None:
@@ -65,6 +72,8 @@ def compare(binary: Path, name: str, first: datetime, last: datetime, so_far: Co
     so_far.zones += 1
     found = changes(zone, first, last)
     so_far.changes += len(found)
+    by_an_hour = all(abs(_offset(zone, at) - _offset(zone, at - HOUR)) == HOUR for at in found)
+    against_cronsim = so_far.against_cronsim if by_an_hour else so_far.by_other_spans
     spans = [(first, first + timedelta(days=7)), *((at - BEFORE, at + AFTER) for at in found)]
     for expression in EXPRESSIONS:
         for start, end in _joined(spans):
@@ -73,7 +82,7 @@ def compare(binary: Path, name: str, first: datetime, last: datetime, so_far: Co
             _note(
                 so_far.against_rule, name, expression, said, times(expression, zone, start + HOUR / 60, end)
             )
-            _note(so_far.against_cronsim, name, expression, said, _by_cronsim(expression, zone, start, end))
+            _note(against_cronsim, name, expression, said, _by_cronsim(expression, zone, start, end))
 
 
 def _joined(spans: list[tuple[datetime, datetime]]) -> Iterator[tuple[datetime, datetime]]:
