@@ -24,6 +24,11 @@ pub struct Incarnation(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkflowId(pub Uuid);
 
+impl WorkflowId {
+    /// Before all others, and nobody's.
+    pub const NIL: Self = Self(Uuid::nil());
+}
+
 impl Incarnation {
     /// A fresh one, for a worker that starts.
     #[must_use]

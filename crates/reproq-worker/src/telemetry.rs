@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use reproq_model::{RunId, RunStatus, Transition};
+use reproq_model::{RunId, RunStatus, Transition, WorkflowId};
 use reproq_store::{Advanced, ClaimedRun, StoreError, UnreadableRun};
 
 /// One cause of trouble is worth one line in this time.
@@ -106,6 +106,13 @@ pub(crate) fn untrusted(count: usize) {
 pub(crate) fn advanced(done: &Advanced) {
     if done.counted > 0 {
         tracing::trace!(counted = done.counted, released = done.released.join(","), "workflows went on");
+    }
+}
+
+/// Somebody has gone around the triggers, or there is a bug: what waited would have waited for ever.
+pub(crate) fn workflows_repaired(wrong: &[WorkflowId]) {
+    for workflow in wrong {
+        tracing::error!(%workflow, "a workflow was not what its runs say; it has been put right");
     }
 }
 

@@ -181,9 +181,10 @@ async fn work(
         spawn_local(lifecycle::advance(
             Rc::clone(&store),
             Rc::clone(&registration),
-            workflows,
+            Rc::clone(&workflows),
             Rc::clone(&wake),
         )),
+        spawn_local(lifecycle::sweep(Rc::clone(&store), workflows)),
         spawn_local(lifecycle::beat(Rc::clone(&store), Rc::clone(&registration), Rc::clone(&attempts))),
         spawn_local(lifecycle::watch(Rc::clone(&attempts))),
         spawn_local(lifecycle::tell_guard(Rc::clone(&attempts), Rc::clone(executors))),

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use reproq_model::WorkflowId;
 use sqlx::{Connection as _, Row as _, query};
-use uuid::Uuid;
 
 use super::PostgresStore;
 use super::workflows::{BEGIN, workflow_id};
@@ -18,7 +17,7 @@ pub(super) async fn sweep(store: &PostgresStore, quiet: Duration) -> Result<Vec<
     if !is_our_turn(store, quiet).await? {
         return Ok(wrong);
     }
-    let mut after = WorkflowId(Uuid::nil());
+    let mut after = WorkflowId::NIL;
     loop {
         let looked_at = suspects(store, after, quiet).await?;
         let Some((last, _)) = looked_at.last() else { return Ok(wrong) };

@@ -16,6 +16,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 const COUNTING: Duration = Duration::from_millis(20);
 /// The same, when there was little to count: then whoever waits for the last of them waits less.
 const COUNTING_FEW: Duration = Duration::from_millis(2);
+/// Between two looks at all that have been quiet.
+const SWEEP: Duration = Duration::from_mins(1);
 /// Events that are few.
 const FEW: u64 = 10;
 /// How long to leave a workflow alone that somebody else has.
@@ -43,8 +45,24 @@ pub(crate) async fn advance(
                 released.notify_one();
             }
             telemetry::advanced(&done);
-            let Some(pause) = pause_after(&done) else { break };
-            sleep(pause).await;
+            let Some(wait) = pause_after(&done) else { break };
+            sleep(wait).await;
+        }
+    }
+}
+
+/// Looks, for ever, whether workflows are what their runs say.
+pub(crate) async fn sweep(store: Rc<dyn Store>, ended: Rc<Notify>) {
+    loop {
+        sleep(SWEEP).await;
+        match store.sweep_workflows(SWEEP).await {
+            Ok(wrong) => {
+                telemetry::workflows_repaired(&wrong);
+                if !wrong.is_empty() {
+                    ended.notify_one();
+                }
+            }
+            Err(error) => telemetry::store_failed("sweep_workflows", &error),
         }
     }
 }
