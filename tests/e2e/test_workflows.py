@@ -36,7 +36,7 @@ def errors(result: Any) -> list[Any]:
     return [error.exception_class for error in result.errors]
 
 
-@pytest.mark.parametrize("flags", [[], ["--threads", "2"], ["--isolation", "process"]], ids=" ".join)
+@pytest.mark.parametrize("flags", [[], ["--threads", "2"], ["--executor-mode", "process"]], ids=" ".join)
 def test_results_are_passed_on(site: Site, flags: list[str]) -> None:
     first = call(tasks.add, 1, 2)
     results = chain(
@@ -74,8 +74,12 @@ def test_all_combinations_end(site: Site) -> None:
         group(),
         chord(callback=call(tasks.echo, [result_of()])),
     )
-    results = chord(inner, chain(), group(chain(call(tasks.mark, 3), call(tasks.echo, result_of()))),
-                    callback=chain(call(tasks.mark, 4), call(tasks.echo, result_of(inner)))).enqueue()  # fmt: skip
+    results = chord(
+        inner,
+        chain(),
+        group(chain(call(tasks.mark, 3), call(tasks.echo, result_of()))),
+        callback=chain(call(tasks.mark, 4), call(tasks.echo, result_of(inner))),
+    ).enqueue()
     with site.worker():
         assert outcome(results) == ("SUCCESSFUL", 9, 0)
     assert site.run(results[1][-1]).return_json == [[]]
@@ -135,7 +139,7 @@ def test_a_workflow_that_goes_on_whatever_fails(site: Site) -> None:
 
 
 def test_a_culprit_that_is_retried_revives_what_it_stopped(site: Site) -> None:
-    (good, bad), last = results = chord(
+    (_, bad), last = results = chord(
         (tasks.mark, [1]), (tasks.fail_unless_mended, ["pump"]), callback=call(tasks.echo, result_of())
     ).enqueue()
     with site.worker():

@@ -18,7 +18,9 @@ from django.core.management.base import BaseCommand
 from reproq_django.cli.databases import chosen, run_in
 from reproq_django.db import default_alias, queue_alias, queue_aliases
 
-_RESULT_ID = re.compile(r"(?:--?id=)?(?P<alias>.+):(?:\d+|[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12})")
+_RESULT_ID = re.compile(
+    r"(?:--?id=)?(?P<alias>.+):(?:\d+|[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12})"
+)
 
 
 def _by_id(flags: Sequence[str]) -> list[str]:
