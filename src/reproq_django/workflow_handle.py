@@ -17,6 +17,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
 from reproq_django.cancellation import Cancellation, cancel_runs
+from reproq_django.conf import MAX_INT
 from reproq_django.db import format_result_id, queue_aliases
 from reproq_django.polling import delays
 from reproq_django.statements import statement
@@ -38,7 +39,7 @@ class WorkflowState:
     succeeded: int
     failed: int
     created_at: datetime
-    #: When its last step was over; other runs may still be going on.
+    #: When its last step was over, or it was cancelled; other runs may still be going on.
     finished_at: datetime | None
 
     @property
@@ -48,11 +49,11 @@ class WorkflowState:
 
     @property
     def is_finished(self) -> bool:
-        """Whether its last step is over."""
+        """Whether its last step is over, or it was cancelled."""
         # Rows of the earlier system say no time.
-        return self.finished_at is not None or self.status in (
-            WorkflowStatus.SUCCESSFUL,
-            WorkflowStatus.FAILED,
+        return self.finished_at is not None or self.status not in (
+            WorkflowStatus.RUNNING,
+            WorkflowStatus.WAITING_CALLBACK,
         )
 
 
@@ -123,7 +124,7 @@ class Workflow:
         return [format_result_id(number, self.db_alias) for number in culprits if number is not None]
 
     def wait(self, timeout: float | None = None, poll_interval: float = 0.5) -> WorkflowState:
-        """Block until its last step is over; its state then.
+        """Block until its last step is over, or it was cancelled; its state then.
 
         ``timeout`` and ``poll_interval`` are seconds. Raises TimeoutError. As with a result, waiting in the
         transaction that has enqueued it can only time out.
@@ -144,9 +145,10 @@ class Workflow:
 
     def cancel(self) -> dict[int, Cancellation]:
         """Cancel everything in it that has not ended, ``on_failure`` included; what became of each of these
-        runs, by the number of the run. Empty: it had ended.
+        runs, by the number of the run. Empty: nothing was left, or it has been cancelled before.
 
-        It is CANCELLED from then on, unless its last step was over already. As with a run, in a transaction
+        It is CANCELLED from then on, unless its last step was over already; runs that are asked to stop may
+        take a moment. As with a run, in a transaction
         all of this happens when that commits. Raises WorkflowRun.DoesNotExist when it has been pruned.
         """
         connection = connections[self.db_alias]
@@ -155,7 +157,9 @@ class Workflow:
             cursor.execute(statement(connection.vendor, "cancel_workflow"), {"id": self._key()})
             if not cursor.fetchall():
                 self._row()
-            cursor.execute(statement(connection.vendor, "unfinished_members"), {"id": self._key()})
+            cursor.execute(
+                statement(connection.vendor, "unfinished_members"), {"id": self._key(), "limit": MAX_INT}
+            )
             return cancel_runs(self.db_alias, [result_id for (result_id,) in cursor.fetchall()])
 
     async def acancel(self) -> dict[int, Cancellation]:

@@ -1,7 +1,6 @@
 //! Moves that an operator makes.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use reproq_model::RunId;
@@ -11,20 +10,21 @@ use sqlx::{Connection as _, Row as _, query};
 use super::{PostgresStore, workflow_operate};
 use crate::operator_rows::{control, standing, status};
 use crate::rows::read_all;
-use crate::shared::statement;
 use crate::twins::{self, Standing};
 use crate::{Control, Moment, Replayed, Rescheduled, RetryAnswer, Scope, StoreError, acceptable};
 
 /// A statement that the Python package runs too.
 macro_rules! shared {
     ($name:ident, $file:literal, $names:expr) => {
-        static $name: LazyLock<&'static str> = LazyLock::new(|| {
+        static $name: std::sync::LazyLock<&'static str> = std::sync::LazyLock::new(|| {
             let text =
                 include_str!(concat!("../../../../src/reproq_django/sql/postgres/statements/", $file));
-            statement(text, &$names, '$')
+            crate::shared::statement(text, &$names, '$')
         });
     };
 }
+
+pub(super) use shared;
 
 shared!(PAUSE_QUEUE, "pause_queue.sql", ["name", "reason", "seconds"]);
 shared!(PAUSE_TASK, "pause_task.sql", ["name", "reason", "seconds"]);

@@ -4,6 +4,7 @@ use reproq_model::{RunId, WorkflowId};
 use serde_json::Value;
 use sqlx::{Connection as _, Row as _, query};
 
+use super::operate::shared;
 use super::workflows::{text, workflow_id};
 use super::{SqliteStore, cancel, operate};
 use crate::rows::read_all;
@@ -11,6 +12,9 @@ use crate::workflow_rows::{member, step_facts, workflow_facts};
 use crate::{
     Member, PruneWorkflowsStep, RunFacts, StepFacts, StoreError, WaitsFor, WorkflowCancelled, WorkflowFacts,
 };
+
+shared!(CANCEL, "cancel_workflow.sql", ["id"]);
+shared!(UNFINISHED, "unfinished_members.sql", ["id", "limit"]);
 
 /// Runs of one batch of a cancellation or a retry, and workflows of one step of a prune.
 const BATCH: i64 = 2000;
@@ -94,7 +98,7 @@ pub(super) async fn cancel_workflow(
     let status = store
         .link
         .run("workflow_cancel", async |connection| {
-            let cancel = query(include_str!("sql/workflow_cancel.sql")).bind(text(id));
+            let cancel = query(*CANCEL).bind(text(id));
             let row = cancel.fetch_optional(connection).await?;
             row.map(|row| row.try_get::<String, _>("status")).transpose()
         })
@@ -104,8 +108,7 @@ pub(super) async fn cancel_workflow(
         crate::workflow_rows::status(&status).map_err(|error| StoreError::of("workflow_cancel", error))?;
     let mut done = WorkflowCancelled { status, cancelled: 0, requested: 0 };
     loop {
-        let runs =
-            found(store, "workflow_unfinished", include_str!("sql/workflow_unfinished.sql"), id).await?;
+        let runs = found(store, "workflow_unfinished", &UNFINISHED, id).await?;
         if runs.is_empty() {
             return Ok(Some(done));
         }

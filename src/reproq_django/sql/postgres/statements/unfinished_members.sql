@@ -1,2 +1,5 @@
--- The runs of a workflow that have not ended, the one that waits for its failure included.
-SELECT result_id FROM task_runs WHERE workflow_id = %(id)s::uuid AND status IN ('READY', 'RUNNING', 'WAITING') ORDER BY result_id
+-- Runs of a workflow that a cancellation has not reached yet, the one for its failure included: what waits first, so that nothing of it
+-- starts meanwhile.
+SELECT r.result_id FROM task_runs r
+ WHERE r.workflow_id = %(id)s::uuid AND (r.status IN ('READY', 'WAITING') OR (r.status = 'RUNNING' AND NOT r.cancel_requested))
+ ORDER BY CASE r.status WHEN 'WAITING' THEN 0 WHEN 'READY' THEN 1 ELSE 2 END, r.result_id LIMIT %(limit)s
