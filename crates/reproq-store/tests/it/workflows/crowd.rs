@@ -12,7 +12,7 @@ use crate::database::{Database, both, claim, deadline, finish, ids, returned, wi
 
 impl Database {
     /// A chord of so many members, in one statement. Its callback is the first of its runs.
-    async fn big_chord(&self, policy: &str, members: usize) -> Workflow {
+    pub async fn big_chord(&self, policy: &str, members: usize) -> Workflow {
         let id = WorkflowId(Uuid::new_v4());
         let stored = self.stored(id);
         self.execute(&format!(
@@ -31,7 +31,7 @@ impl Database {
         Workflow { id, runs: vec![callback], on_failure: None }
     }
 
-    async fn end_members(&self, workflow: &Workflow, status: &str, most: usize) {
+    pub async fn end_members(&self, workflow: &Workflow, status: &str, most: usize) {
         let stored = self.stored(workflow.id);
         self.execute(&format!(
             "UPDATE task_runs SET status = '{status}' WHERE result_id IN (SELECT result_id FROM task_runs \
@@ -53,7 +53,7 @@ both! {
             times.push(start.elapsed());
         }
         times.sort();
-        assert!(times[10] < Duration::from_millis(30), "a count took {:?}", times[10]);
+        assert!(times[10] < Duration::from_millis(100), "a count took {:?}", times[10]);
         db.end_members(&chord, "SUCCESSFUL", 9_000).await;
         let done = within(Duration::from_secs(5), "the count", advance(&*store)).await;
         assert_eq!(done.counted, 9_000);

@@ -3,6 +3,7 @@
 mod again;
 mod crowd;
 mod ends;
+mod plans;
 mod sweep;
 
 use reproq_model::{RunId, WorkflowId};
