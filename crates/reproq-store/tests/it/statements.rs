@@ -37,7 +37,7 @@ const SQLITE_ONLY: [&str; 16] = [
     "workflow_totals.sql",
 ];
 
-fn folder(dialect: &str) -> PathBuf {
+pub fn folder(dialect: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").join(dialect).join("sql")
 }
 
@@ -165,7 +165,7 @@ async fn plans_cost_their_batch(db: &Database, session: &str, why: &str) {
 }
 
 /// Rows that a node returned over all its loops; 0 if it never ran.
-fn actual_rows(node: &str) -> f64 {
+pub fn actual_rows(node: &str) -> f64 {
     let number = |label: &str| -> Option<f64> {
         node.split("actual ").nth(1)?.split(label).nth(1)?.split([' ', ')']).next()?.parse().ok()
     };
@@ -173,7 +173,7 @@ fn actual_rows(node: &str) -> f64 {
 }
 
 /// What the worker's sessions are set to.
-const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+pub const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
     SET enable_mergejoin = off; SET enable_hashjoin = off; SET jit = off; SET max_parallel_workers_per_gather = 0";
 
 #[tokio::test]
