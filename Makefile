@@ -7,7 +7,7 @@ DB ?= sqlite
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python build lint fmt wheel bench hammer hammer-schedules hammer-workflows clean
+.PHONY: help demo test test-rust test-python build lint fmt wheel bench hammer hammer-schedules hammer-workflows compare-cron clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ hammer-schedules: ## three schedulers, killed and stopped, 200 schedules a secon
 hammer-workflows: ## chords and chains under workers that are killed; ARGS="--database sqlite --chords 100"
 	$(RUN) cargo build --quiet --release --package reproq
 	$(RUN) python -m tests.workflows $(ARGS)
+
+compare-cron: ## the cron evaluator beside two others, 400 zones over ten years
+	$(RUN) cargo build --quiet --release --package reproq
+	$(RUN) python -m tests.clocks $(ARGS)
 
 clean: ## remove what was built and fetched here
 	rm -rf target dist .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,8 +1,8 @@
 """What it costs that a run belongs to a workflow: a chord beside as many plain tasks, in turns, on a fresh
 database each.
 
-Enqueue: until the call returns. Drain: from the first start to the last end of the members, by their rows; the
-callback has its own figure, from the last member's end to its start.
+Enqueue: until the call returns. Drain: from the first start to the last end of the members, by their rows;
+the callback has its own figure, from the last member's end to its start.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.db.models import Max, Min
 from django.tasks import default_task_backend
 
 from bench import report, tasks
-from bench.measure import LOOK_SECONDS, LOST_SECONDS, OPEN
+from bench.measure import LOOK_SECONDS, LOST_SECONDS, OPEN, CpuSplit
 from bench.server import Postgres, PostgresCluster, Server, Sqlite
 from bench.site import BenchError, Mode, Site, new_site, until
 from reproq_django.workflows import chord
@@ -49,8 +49,8 @@ def run(plan: Plan) -> tuple[str, Any, bool]:
         for number in range(plan.rounds):
             for server in servers:
                 # In turns, so that none is always the first.
-                for kind in ("plain", "chord") if number % 2 else ("chord", "plain"):
-                    samples.append(_once(server, kind, plan.members) | {"round": number})
+                kinds = ("plain", "chord") if number % 2 else ("chord", "plain")
+                samples.extend(_once(server, kind, plan.members) | {"round": number} for kind in kinds)
     return _as_text(plan, samples), samples, True
 
 
@@ -68,15 +68,20 @@ def _once(server: Server, kind: str, count: int) -> dict[str, Any]:
             _, last = chord(*calls, callback=(tasks.noop, (-1,))).enqueue()
             callback = last.result_id
         enqueued = time.perf_counter() - began
-        with site.worker():
-            found = _drained(site, count, callback)
-    return {"database": server.name, "kind": kind, "enqueue": enqueued, **found}
+        with site.worker() as worker:
+            cpu = CpuSplit.of(server, worker, lambda: _drain(site))
+            found = _times(site, count, callback)
+    spent = cpu.worker + cpu.children + cpu.database
+    return {"database": server.name, "kind": kind, "enqueue": enqueued, "cpu": spent, **found}
 
 
-def _drained(site: Site, count: int, callback: int | None) -> dict[str, float]:
-    over = until(lambda: not site.runs(status__in=OPEN).exists(), seconds=LOST_SECONDS, pause=LOOK_SECONDS)
+def _drain(site: Site) -> None:
+    until(lambda: not site.runs(status__in=OPEN).exists(), seconds=LOST_SECONDS, pause=LOOK_SECONDS)
+
+
+def _times(site: Site, count: int, callback: int | None) -> dict[str, float]:
     members = site.runs(status="SUCCESSFUL").exclude(pk=callback)
-    if not over or members.count() != count:
+    if members.count() != count:
         raise BenchError(f"{count - members.count()} of {count} runs did not succeed")
     times = members.aggregate(first=Min("last_attempted_at"), last=Max("finished_at"))
     found = {"drain": (times["last"] - times["first"]).total_seconds()}
@@ -88,8 +93,8 @@ def _drained(site: Site, count: int, callback: int | None) -> dict[str, float]:
 
 def _as_text(plan: Plan, samples: list[dict[str, Any]]) -> str:
     rows: list[tuple[str, ...]] = [
-        ("database", "enqueue plain s", "chord s", "ratio", "drain plain us", "chord us", "ratio", "min", "max",
-         "callback after ms")
+        ("database", "enqueue plain s", "chord s", "ratio", "drain plain us", "chord us", "ratio", "min",
+         "max", "cpu plain us", "chord us", "ratio", "callback after ms")
     ]  # fmt: skip
     verdicts = []
     for name in ("sqlite", "postgres"):
@@ -99,16 +104,20 @@ def _as_text(plan: Plan, samples: list[dict[str, Any]]) -> str:
         ratios = [one["drain"] / other["drain"] for one, other in zip(chords, plain, strict=True)]
         enqueues = [median(one["enqueue"] for one in some) for some in (plain, chords)]
         each = [median(one["drain"] for one in some) / plan.members * 1e6 for some in (plain, chords)]
+        spent = [median(one["cpu"] for one in some) / plan.members * 1e6 for some in (plain, chords)]
         after = median(one["callback"] for one in chords) * 1000
         rows.append(
             (name, f"{enqueues[0]:.2f}", f"{enqueues[1]:.2f}", f"{enqueues[1] / enqueues[0]:.2f}",
              f"{each[0]:.1f}", f"{each[1]:.1f}", f"{median(ratios):.2f}", f"{min(ratios):.2f}",
-             f"{max(ratios):.2f}", f"{after:.1f}")
+             f"{max(ratios):.2f}", f"{spent[0]:.1f}", f"{spent[1]:.1f}", f"{spent[1] / spent[0]:.2f}",
+             f"{after:.1f}")
         )  # fmt: skip
         met = "met" if median(ratios) < ALLOWED else "NOT met"
-        verdicts.append(f"{name}: a member costs {median(ratios):.2f} x a plain task (below {ALLOWED}: {met})")
+        verdicts.append(
+            f"{name}: a member costs {median(ratios):.2f} x a plain task (below {ALLOWED}: {met})"
+        )
     head = (
         f"{plan.members:,} members of a chord beside {plan.members:,} plain tasks, pool, 2 slots; medians of "
-        f"{plan.rounds} rounds, us of wall clock per member"
+        f"{plan.rounds} rounds; us per member, and processor time of the worker, its children and the server"
     )
     return "\n".join([head, report.table(rows, texts={0}), *verdicts])

@@ -4,6 +4,7 @@
 
     ReproqError
       +-- UnsupportedArgument (TypeError)  at enqueue: a value that no run could get back
+      +-- InvalidWorkflow (ValueError)     at enqueue: a chain, group or chord that makes no sense
       +-- TaskUnavailable                  the code of a stored run is not in this process
       +-- InvalidSpec                      a stored run whose arguments cannot be decoded
       +-- SchemaError                      the database lacks this version's schema
@@ -39,6 +40,10 @@ class ReproqError(Exception):
 
 class UnsupportedArgument(ReproqError, TypeError):
     """An argument of a task that cannot be stored. The message names its path, e.g. ``args[0]['x']``."""
+
+
+class InvalidWorkflow(ReproqError, ValueError):
+    """A chain, group or chord that cannot be enqueued: it asks for a result that cannot be there, say."""
 
 
 class TaskUnavailable(ReproqError):
@@ -172,7 +177,8 @@ def wait_seconds(what: str, delay: object) -> float:
 
 
 class TaskDiscarded(RunError):
-    """The limit of its concurrency key was reached, and its ``over_limit`` is "discard"."""
+    """It is not needed: the limit of its concurrency key was reached, and its ``over_limit`` is "discard"; or
+    it is the ``on_failure`` of a workflow that has succeeded."""
 
 
 class TaskReplaced(RunError):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
+from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.apps import apps
@@ -39,11 +40,11 @@ from reproq_django.errors import (
     TaskUnavailable,
 )
 from reproq_django.models import TaskRun
+from reproq_django.polling import delays
 from reproq_django.serialization import decode_arguments
 from reproq_django.spec import RunSpec
 from reproq_django.status import DJANGO_STATUS, RunStatus
 
-_FIRST_POLL_SECONDS: Final = 0.02
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -66,6 +67,8 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
     attempt_history: tuple[history.Attempt, ...] = ()
     #: What the running attempt has said last about how far it is, or what the last one had.
     progress: history.Progress | None = None
+    #: Of a member of a chain, group or chord; a running task does not see it.
+    workflow_id: UUID | None = None
     #: The enqueue found this run, instead of making a new one.
     duplicate: bool = False
 
@@ -132,18 +135,17 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
 
     def _delays(self, timeout: float | None, poll_interval: float) -> Iterable[float]:
         """Seconds to sleep before each look, until the run has ended."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        delay = min(_FIRST_POLL_SECONDS, poll_interval)
-        yield 0.0
-        while not self.is_finished:
-            left = delay if deadline is None else deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError(f"run {self.id} is {self.raw_status} after {timeout} s{self._hint()}")
-            yield min(delay, left)
-            delay = min(delay * 2, poll_interval)
+        return delays(
+            timeout,
+            poll_interval,
+            lambda: self.is_finished,
+            lambda: f"run {self.id} is {self.raw_status} after {timeout} s{self._hint()}",
+        )
 
     def _hint(self) -> str:
         """Why a run may not have started."""
+        if self.raw_status == RunStatus.WAITING:
+            return "; it waits for other runs of its workflow"
         if self.raw_status != RunStatus.READY:
             return ""
         if connections[self.db_alias].in_atomic_block:
@@ -174,7 +176,8 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
             worker_ids=[],
             result_id=row.result_id,
             db_alias=spec.db_alias,
-            raw_status=RunStatus.READY.value,
+            raw_status=spec.status or RunStatus.READY.value,
+            workflow_id=spec.workflow_id,
         )
 
     @classmethod
@@ -203,6 +206,7 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
             metadata=dict(run.metadata_json or {}),
             attempt_history=history.attempts(run.attempts_json),
             progress=history.progress(run.progress_json),
+            workflow_id=run.workflow_id,
             duplicate=duplicate,
         )
         object.__setattr__(result, "_return_value", run.return_json)

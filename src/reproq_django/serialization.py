@@ -1,17 +1,18 @@
 """Arguments to JSON and back.
 
-JSON's own types pass as they are. In ``typed`` mode (the default) the values of ``_TYPED`` travel as an
-object with the key ``__reproq_type__`` and come back as the same type; a dict of the user's that has this key
-is wrapped, so no data can pose as a marker. In ``compat`` mode whatever is not JSON takes the string form of
-Django's encoder, as the earlier system stored it. The text is canonical: sorted keys, no spaces, non-ASCII
-kept, so that equal specs have equal hashes.
+JSON's own types pass as they are. Results of other runs (``references.RunResults``), timedeltas and model
+instances travel as an object with the key ``__reproq_type__``; in ``typed`` mode (the default) so do the
+values of ``_TYPED``, and come back as the same type. A dict of the user's that has this key is wrapped, so no
+data can pose as a marker. In ``compat`` mode whatever else is not JSON takes the string form of Django's
+encoder, as the earlier system stored it. The text is canonical: sorted keys, no spaces, non-ASCII kept, so
+that equal specs have equal hashes.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -25,6 +26,8 @@ from django.db import router
 from django.db.models import Model
 
 from reproq_django.errors import InvalidSpec, UnsupportedArgument
+from reproq_django.references import Reference, RunResults
+from reproq_django.results_of_runs import ResultsOfRuns
 
 MARKER: Final = "__reproq_type__"
 
@@ -91,31 +94,43 @@ def encode(value: Any, path: str, *, typed: bool = True) -> Any:
         }
     if isinstance(value, Model):
         return _model(value, path)
+    if isinstance(value, RunResults):
+        return {MARKER: "result", "ids": value.stored()}
+    if isinstance(value, Reference):
+        raise UnsupportedArgument(
+            f"{path} is a result_of(), which means something only in a chain, group or chord"
+        )
     return _typed(value, path) if typed else _string_form(value, path)
 
 
-def decode(value: Any, path: str, *, using: str | None) -> Any:
-    """The value that ``encode`` was given. Models are fetched from the database ``using``; None leaves them
-    as markers.
+def decode(value: Any, path: str, *, using: str | None, results: ResultsOfRuns | None = None) -> Any:
+    """The value that ``encode`` was given. Models and results of runs are fetched from the database
+    ``using``; None leaves models as markers and results as RunResults. ``results`` has what is fetched
+    for the arguments as a whole.
 
     Raises InvalidSpec for a marker that cannot be turned back; a database that is away raises its own error.
     """
     if isinstance(value, list):
-        return [decode(item, f"{path}[{index}]", using=using) for index, item in enumerate(value)]
+        return [
+            decode(item, f"{path}[{index}]", using=using, results=results) for index, item in enumerate(value)
+        ]
     if not isinstance(value, dict):
         return value
     if MARKER not in value:
-        return {key: decode(item, f"{path}[{key!r}]", using=using) for key, item in value.items()}
+        return _decode_items(value, path, using, results)
     kind = value[MARKER]
     try:
         if kind == "dict":
-            return {
-                key: decode(item, f"{path}[{key!r}]", using=using) for key, item in value["value"].items()
-            }
+            return _decode_items(value["value"], path, using, results)
         if kind == "timedelta":
             return timedelta(value["days"], value["seconds"], value["microseconds"])
         if kind == "model":
             return value if using is None else _fetch(value, path, using)
+        if kind == "result":
+            wanted = RunResults.from_stored(value["ids"])
+            if using is None:
+                return wanted
+            return (results or ResultsOfRuns(using, wanted.all_ids)).value(wanted.ids, path)
         if kind in _PARSERS:
             return _in_zone(_PARSERS[kind](value["value"]), value.get("zone"))
     except (ArithmeticError, AttributeError, KeyError, LookupError, TypeError, ValueError) as error:
@@ -123,6 +138,14 @@ def decode(value: Any, path: str, *, using: str | None) -> Any:
             raise
         raise InvalidSpec(f"{path} is no {kind}: {error}") from error
     raise InvalidSpec(f"{path} has the unknown type {kind!r}; was it enqueued by a newer version?")
+
+
+def _decode_items(
+    items: dict[str, Any], path: str, using: str | None, results: ResultsOfRuns | None
+) -> dict[str, Any]:
+    return {
+        key: decode(item, f"{path}[{key!r}]", using=using, results=results) for key, item in items.items()
+    }
 
 
 def decode_arguments(spec: Mapping[str, Any], using: str | None) -> tuple[list[Any], dict[str, Any]]:
@@ -135,10 +158,25 @@ def decode_arguments(spec: Mapping[str, Any], using: str | None) -> tuple[list[A
     args, kwargs = [] if args is None else args, {} if kwargs is None else kwargs
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise InvalidSpec("args must be a list and kwargs an object")
+    results = None if using is None else ResultsOfRuns(using, lambda: _wanted([args, kwargs]))
     return (
-        [decode(item, f"args[{index}]", using=using) for index, item in enumerate(args)],
-        {key: decode(item, f"kwargs[{key!r}]", using=using) for key, item in kwargs.items()},
+        [decode(item, f"args[{index}]", using=using, results=results) for index, item in enumerate(args)],
+        {key: decode(item, f"kwargs[{key!r}]", using=using, results=results) for key, item in kwargs.items()},
     )
+
+
+def _wanted(value: Any) -> Iterator[int]:
+    """The runs whose results encoded data wants."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _wanted(item)
+    elif isinstance(value, dict):
+        kind = value.get(MARKER)
+        if kind == "result":
+            yield from RunResults.from_stored(value["ids"]).all_ids()
+        elif kind is None or kind == "dict":
+            for item in (value if kind is None else value["value"]).values():
+                yield from _wanted(item)
 
 
 def _text(value: str, path: str) -> str:

@@ -1,4 +1,4 @@
-"""Several schedulers, killed and stopped at random, in small. For the large one there is `make hammer-schedules`."""
+"""Several schedulers, killed and stopped at random, in small; `make hammer-schedules` is the large one."""
 
 from harness import Site
 from tests.schedulers.drive import Plan, drive

@@ -23,8 +23,8 @@ class Verdict:
 
 
 def judge(database: str, plan: Plan, course: Course) -> Verdict:
-    """A tick fires at most once, and at least once unless its schedule says ``latest`` and its record of missed
-    ticks accounts for it."""
+    """A tick fires at most once, and at least once unless its schedule says ``latest`` and its record of
+    missed ticks accounts for it."""
     fired: dict[str, Counter[datetime]] = {name: Counter() for name in course.ends}
     lateness = []
     for name, tick, enqueued in course.runs:
@@ -43,10 +43,11 @@ def judge(database: str, plan: Plan, course: Course) -> Verdict:
             missed.append(f"{name}: {len(open_ticks)} ticks did not fire, {recorded} are recorded as missed")
     late = sorted(lateness)
     line = (
-        f"{database} seed {plan.seed}: {plan.schedulers} schedulers, {plan.schedules} schedules every second for "
-        f"{plan.seconds:.0f} s; {course.kills} kills, {course.stops} stops, {course.restarts} database restarts; "
-        f"{due} ticks due, {len(course.runs)} fired, {owned_up} passed over as the policy says and recorded; "
-        f"late p50 {late[len(late) // 2]:.2f} s, max {late[-1]:.2f} s; {len(double)} double, {len(missed)} missed"
+        f"{database} seed {plan.seed}: {plan.schedulers} schedulers, {plan.schedules} schedules every second "
+        f"for {plan.seconds:.0f} s; {course.kills} kills, {course.stops} stops, {course.restarts} database "
+        f"restarts; {due} ticks due, {len(course.runs)} fired, {owned_up} passed over as the policy says and "
+        f"recorded; late p50 {late[len(late) // 2]:.2f} s, max {late[-1]:.2f} s; {len(double)} double, "
+        f"{len(missed)} missed"
     )
     return Verdict(line, double, missed)
 

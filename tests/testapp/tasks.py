@@ -19,6 +19,7 @@ from django.db import connection
 from reproq_django import Cancel, Discard, Retry, Snooze, task
 from reproq_django.concurrency import limits_concurrency
 from reproq_django.errors import TaskCancelled
+from reproq_django.workflows import Workflow
 
 
 def witness(line: str) -> None:
@@ -621,3 +622,19 @@ def end_in_every_way(context):
         sum(range(3_000_000))
         time.sleep(30)
     return "at last"
+
+
+@task(max_attempts=1)
+def fail_unless_mended(name):
+    """Fail until the witness file says that it is mended."""
+    witness(f"try {name}")
+    if f"mended {name}" not in _witnessed():
+        raise ValueError(f"{name} is broken")
+    return name
+
+
+@task(takes_context=True)
+def mourn(context, results):
+    """Say because of whom the workflow of this run has failed."""
+    workflow = Workflow.of(context.task_result)
+    return {"status": workflow.status().status, "culprits": workflow.culprits(), "results": results}

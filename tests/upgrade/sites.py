@@ -67,8 +67,8 @@ class Site:
         """All rows of all tables."""
         tables = [
             "task_runs", "periodic_tasks", "reproq_workers", "reproq_queue_controls", "rate_limits",
-            "workflow_runs", "reproq_task_controls", "reproq_key_limits", "reproq_attempt_logs",
-            "reproq_meta",
+            "workflow_runs", "reproq_workflow_steps", "reproq_workflow_events", "reproq_task_controls",
+            "reproq_key_limits", "reproq_attempt_logs", "periodic_runs", "reproq_meta",
         ]  # fmt: skip
         return {table: sorted(self.rows(f"SELECT * FROM {table}"), key=repr) for table in tables}
 

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 
 from django.db.models import Count
 from harness import ALIAS, OPEN, ROOT, Site, Worker
@@ -19,8 +20,8 @@ from reproq_django.models import WorkflowRun
 LOOK_SECONDS = 0.2
 #: Nothing has ended for so long: it never will.
 STUCK_SECONDS = 60
-#: Open runs beyond which enqueueing waits.
-BACKLOG = 5000
+#: Open runs beyond which enqueueing waits, and workflows between two looks: a kill must not wait for either.
+BACKLOG, CHUNK = 5000, 10
 SHORT_LEASE = ("--lease-seconds", "5", "--heartbeat-seconds", "1", "--reclaim-interval-seconds", "1")
 
 
@@ -64,12 +65,10 @@ def drive(site: Site, plan: Plan) -> Course:
             opened, over = _progress(site)
             if over != ended:
                 ended, ended_at = over, time.monotonic()
-            while more and opened < BACKLOG:
-                shape = next(waiting, None)
-                more = shape is not None
-                if shape:
-                    course.workflows.append(shape.enqueue())
-                    opened += shape.members
+            if more and opened < BACKLOG:
+                chunk = list(islice(waiting, CHUNK))
+                more = bool(chunk)
+                course.workflows += [shape.enqueue() for shape in chunk]
             if time.monotonic() - kill_at > plan.kill_every:
                 _kill(living.pop(chance.randrange(len(living))))
                 living.append(_start(site, slots, stack))
@@ -78,7 +77,8 @@ def drive(site: Site, plan: Plan) -> Course:
             course.stuck = time.monotonic() - ended_at > STUCK_SECONDS
             if course.stuck or not (more or opened or _workflows_open()):
                 break
-            time.sleep(LOOK_SECONDS)
+            if not more or opened >= BACKLOG:
+                time.sleep(LOOK_SECONDS)
         course.seconds = time.monotonic() - began
     _read_witness(site, course)
     return course

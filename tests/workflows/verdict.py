@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from harness import ALIAS
@@ -35,12 +36,13 @@ def judge(database: str, plan: Plan, course: Course) -> Verdict:
     variants = {one.shape.variant: 0 for one in course.workflows}
     for one in course.workflows:
         variants[one.shape.variant] += 1
+    shares = ", ".join(f"{count} {name}" for name, count in sorted(variants.items()))
     line = (
-        f"{database} seed {plan.seed}: {plan.chords} chords x {plan.width}, {plan.chains} chains x {plan.length} "
-        f"({', '.join(f'{count} {name}' for name, count in sorted(variants.items()))}) in {course.seconds:.0f} s, "
-        f"{course.kills} workers killed; {len(rows)} runs, {ran} callbacks and last links ran, "
-        f"{again} of them again because their worker was killed; {_repairs()} sweeper repairs; "
-        f"{len(violations)} violations"
+        f"{database} seed {plan.seed}: {plan.chords} chords x {plan.width}, {plan.chains} chains x "
+        f"{plan.length} ({shares}) in {course.seconds:.0f} s, {course.kills} workers killed; "
+        f"{len(rows)} runs, {ran} callbacks and last links ran, "
+        f"{again} of them again because their worker was killed; "
+        f"{_repairs()} sweeper repairs; {len(violations)} violations"
     )
     return Verdict(line, violations)
 
@@ -120,7 +122,7 @@ def _order(name: str, one: Enqueued, course: Course) -> Iterator[str]:
         pairs = [(member, one.last) for member in one.members]
     else:
         runs = [*one.members, one.last]
-        pairs = list(zip(runs, runs[1:], strict=False))
+        pairs = list(pairwise(runs))
     for before, after in pairs:
         # The last word of what came before, where it has had one: a culprit has none.
         moments = course.ends[before] or course.begins[before]

@@ -1,6 +1,7 @@
 //! Names of things, as types of their own so that they cannot be mixed up.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -19,6 +20,15 @@ pub struct Epoch(pub i32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Incarnation(pub Uuid);
 
+/// The primary key of a workflow, `workflow_runs.workflow_id`. Read with or without dashes, shown with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkflowId(pub Uuid);
+
+impl WorkflowId {
+    /// Before all others, and nobody's.
+    pub const NIL: Self = Self(Uuid::nil());
+}
+
 impl Incarnation {
     /// A fresh one, for a worker that starts.
     #[must_use]
@@ -30,6 +40,20 @@ impl Incarnation {
 impl fmt::Display for RunId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(out)
+    }
+}
+
+impl fmt::Display for WorkflowId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(out)
+    }
+}
+
+impl FromStr for WorkflowId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        text.parse().map(Self)
     }
 }
 

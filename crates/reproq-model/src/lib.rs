@@ -12,9 +12,12 @@
 //! | executor | the Python side of an attempt: a warm child, or one process per attempt |
 //! | incarnation | one start of a worker; a restart under the same name is another one |
 //! | schedule | a rule that makes runs at given times |
+//! | workflow | runs that wait for each other: chains, groups, chords |
+//! | step | runs of a workflow that must all have ended before others start |
 //!
 //! Reading order: [`status`] (what a run can be), [`outcome`] (how an attempt ends and what follows), [`retry`], [`spec`];
-//! then [`queues`] (which of them a worker serves), [`isolation`] (where they run), [`admission`] (which keyed runs may start) and [`rate`].
+//! then [`queues`] (which of them a worker serves), [`isolation`] (where they run), [`admission`] (which keyed runs may start) and [`rate`];
+//! [`workflow`] (what follows from the end of a member).
 
 pub mod admission;
 pub mod allow;
@@ -31,12 +34,14 @@ pub mod schedule;
 pub mod spec;
 pub mod status;
 pub mod wire;
+pub mod workflow;
 
 pub use allow::AllowList;
-pub use ids::{Epoch, Incarnation, RunId};
+pub use ids::{Epoch, Incarnation, RunId, WorkflowId};
 pub use isolation::{Isolation, IsolationError, IsolationPlan};
 pub use outcome::{AttemptEnd, AttemptFacts, Transition, classify};
 pub use queues::{QueueOrder, QueuePlan, QueuePlanError};
 pub use rate::Rate;
 pub use retry::Backoff;
 pub use status::RunStatus;
+pub use workflow::WorkflowStatus;

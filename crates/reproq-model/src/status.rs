@@ -42,6 +42,8 @@ pub enum Event {
     Unblock,
     /// An operator runs it again.
     Replay,
+    /// What it waited for runs again, so it waits again.
+    Rejoin,
 }
 
 /// A move that the graph does not know.
@@ -56,7 +58,7 @@ pub struct IllegalMove {
 
 impl Event {
     /// All events.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Claim,
         Self::Succeed,
         Self::Fail,
@@ -65,6 +67,7 @@ impl Event {
         Self::Cancel,
         Self::Unblock,
         Self::Replay,
+        Self::Rejoin,
     ];
 }
 
@@ -103,6 +106,7 @@ impl RunStatus {
             (Self::Running | Self::Waiting | Self::Ready, Event::Cancel) => Ok(Self::Cancelled),
             (Self::Waiting, Event::Unblock) => Ok(Self::Ready),
             (Self::Failed | Self::Cancelled | Self::Successful, Event::Replay) => Ok(Self::Ready),
+            (Self::Failed | Self::Cancelled, Event::Rejoin) => Ok(Self::Waiting),
             (status, event) => Err(IllegalMove { status, event }),
         }
     }
@@ -114,10 +118,10 @@ impl fmt::Display for RunStatus {
     }
 }
 
-/// A text that is no state of a run.
+/// A text that is no state of a run, or of a workflow.
 #[derive(Debug, PartialEq, Eq, Error)]
-#[error("{0:?} is no state of a run")]
-pub struct UnknownStatus(String);
+#[error("{0:?} is no state")]
+pub struct UnknownStatus(pub(crate) String);
 
 impl FromStr for RunStatus {
     type Err = UnknownStatus;
@@ -135,10 +139,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_replay_leaves_a_terminal_state() {
+    fn only_whoever_wants_it_again_leaves_a_terminal_state() {
         for status in RunStatus::ALL.into_iter().filter(|status| status.is_terminal()) {
             for event in Event::ALL {
-                assert_eq!(status.after(event).is_ok(), event == Event::Replay, "{status} {event:?}");
+                let leaves =
+                    event == Event::Replay || (event == Event::Rejoin && status != RunStatus::Successful);
+                assert_eq!(status.after(event).is_ok(), leaves, "{status} {event:?}");
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use reproq_model::{Epoch, RunId, RunStatus};
+use reproq_model::{Epoch, RunId, RunStatus, WorkflowId};
 
-use crate::WorkerSeen;
+use crate::{WaitsFor, WorkerSeen};
 
 /// What a pause is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,10 +103,12 @@ pub enum Replayed {
 /// What became of one run of a [`crate::Operator::retry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryAnswer {
-    /// It is READY.
+    /// It is READY, or WAITING for runs of its workflow.
     Retried,
     /// It stays FAILED, because this active run stands for it.
     Twin(RunId),
+    /// It stays FAILED, because this run of its workflow failed; it follows that one by itself. None: nobody knows which.
+    Spoilt(Option<RunId>),
     /// It was in this state.
     Found(RunStatus),
     /// There is no such run.
@@ -171,6 +173,11 @@ pub struct RunFacts {
     pub leased_by: Option<String>,
     pub parent_id: Option<RunId>,
     pub wait_count: i32,
+    pub workflow_id: Option<WorkflowId>,
+    /// The step of its workflow that it counts for.
+    pub step: Option<i32>,
+    /// The step that it waits for.
+    pub after_step: Option<i32>,
     pub enqueued_at: i64,
     pub run_after: Option<i64>,
     pub expires_at: Option<i64>,
@@ -215,6 +222,8 @@ pub struct Explanation {
     pub busy: Vec<(String, i64)>,
     /// The state of the run that it waits for.
     pub parent_status: Option<RunStatus>,
+    /// Of a member of a workflow that waits, or was ended for the sake of another.
+    pub waits_for: Option<WaitsFor>,
     /// READY runs before it in the same line, counted up to a thousand.
     pub ahead: i64,
 }
@@ -273,6 +282,21 @@ pub struct PruneLogsStep {
 }
 
 impl RunFacts {
+    /// The last entry of its errors.
+    #[must_use]
+    pub fn last_entry(&self) -> serde_json::Value {
+        let errors: Vec<serde_json::Value> = serde_json::from_str(&self.errors).unwrap_or_default();
+        errors.last().cloned().unwrap_or_default()
+    }
+
+    /// Whether it is a member of a workflow that was ended for the sake of another.
+    #[must_use]
+    pub fn is_spoilt(&self) -> bool {
+        self.status == RunStatus::Failed
+            && self.after_step.is_some()
+            && self.last_entry()["kind"] == "workflow_failed"
+    }
+
     /// Every key that has a limit or a rate of its own.
     pub(crate) fn keys(&self) -> Vec<String> {
         let mut keys = vec![

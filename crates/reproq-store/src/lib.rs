@@ -7,6 +7,7 @@
 //! state, the claim's epoch and the worker's incarnation; nothing here decides about retries or runs DDL.
 
 mod acceptable;
+mod advancing;
 mod answers;
 mod error;
 mod history;
@@ -22,6 +23,8 @@ pub mod schema;
 mod shared;
 pub mod sqlite;
 mod twins;
+mod workflow_rows;
+mod workflows;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -42,12 +45,16 @@ pub use runs::{
     ProgressUpdate, QueueDepth, Registration, UnreadableRun, Wake, WorkerSeen,
 };
 pub use schedules::{Fired, Page, Schedules, Tick, TickSeen, Which};
+pub use workflows::{
+    Advanced, Culprit, Member, PruneWorkflowsStep, StepFacts, WaitsFor, WorkflowCancelled, WorkflowFacts,
+    WorkflowOperator, Workflows,
+};
 
 /// What a worker does with the queue's database.
 ///
 /// Futures are not `Send`: a worker runs on one thread.
 #[async_trait(?Send)]
-pub trait Store: Schedules {
+pub trait Store: Schedules + Workflows {
     /// Fails unless the schema is the one that this binary was built for.
     async fn check_schema(&self) -> Result<(), StoreError>;
 

@@ -10,11 +10,11 @@ use crate::answers::{
     Control, Explanation, FailedRun, KeyWord, LogStep, Moment, PruneField, PruneLogsStep, PruneStep,
     PruneWhat, RateRow, Replayed, Rescheduled, RetryAnswer, RunFacts, Scope,
 };
-use crate::{LogPlace, RunLogs, Store, StoreError};
+use crate::{LogPlace, RunLogs, Store, StoreError, WorkflowOperator};
 
 /// What an operator does with the queue's database.
 #[async_trait(?Send)]
-pub trait Operator: Store {
+pub trait Operator: Store + WorkflowOperator {
     /// Lets no run of the queue or task start, until it is resumed or `span` has passed. Pausing again replaces the pause.
     async fn pause(
         &self,
@@ -53,7 +53,8 @@ pub trait Operator: Store {
     /// The newest run with this spec.
     async fn newest_of(&self, spec_hash: &str) -> Result<Option<RunId>, StoreError>;
 
-    /// FAILED -> READY with a full budget, for each run that has no active twin.
+    /// FAILED -> READY with a full budget, for each run that has no active twin and was not ended for another's sake. A member of a
+    /// workflow waits first for the step before it, if that is not over.
     async fn retry(&self, ids: &[RunId]) -> Result<Vec<(RunId, RetryAnswer)>, StoreError>;
 
     /// Ids of FAILED runs above `after`, ascending.

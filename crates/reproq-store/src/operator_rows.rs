@@ -52,6 +52,7 @@ macro_rules! standing {
             crate::twins::Standing {
                 status: crate::operator_rows::status!($row, "status"),
                 twin: $row.try_get::<Option<i64>, _>("twin")?.map(reproq_model::RunId),
+                spoilt_by: $row.try_get("spoilt_by")?,
             },
         )
     };
@@ -83,7 +84,7 @@ macro_rules! holder {
 }
 
 macro_rules! run_facts {
-    ($row:expr) => {
+    ($row:expr, $workflow:expr) => {
         crate::RunFacts {
             id: reproq_model::RunId($row.try_get("result_id")?),
             status: crate::operator_rows::status!($row, "status"),
@@ -114,6 +115,9 @@ macro_rules! run_facts {
             leased_by: $row.try_get("leased_by")?,
             parent_id: $row.try_get::<Option<i64>, _>("parent_id")?.map(reproq_model::RunId),
             wait_count: $row.try_get("wait_count")?,
+            workflow_id: $workflow($row)?,
+            step: $row.try_get("step")?,
+            after_step: $row.try_get("after_step")?,
             enqueued_at: $row.try_get("enqueued_us")?,
             run_after: $row.try_get("run_after_us")?,
             expires_at: $row.try_get("expires_us")?,

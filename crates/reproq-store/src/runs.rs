@@ -107,6 +107,8 @@ pub struct Finished {
     pub written: u64,
     /// Those whose rows somebody else holds at this moment: to be sent again. All others were fenced.
     pub held: Vec<RunId>,
+    /// Whether a workflow is to [`advance`](crate::Workflows::advance): a member of one has ended.
+    pub of_workflows: bool,
 }
 
 /// One row of a [`crate::Store::finish`].

@@ -16,6 +16,8 @@ pub(crate) struct Standing {
     pub(crate) status: RunStatus,
     /// The active run that stands for another of its kind.
     pub(crate) twin: Option<RunId>,
+    /// The run of its workflow for whose sake it was ended; 0: nobody knows which.
+    pub(crate) spoilt_by: Option<i64>,
 }
 
 pub(crate) async fn replay(
@@ -59,7 +61,10 @@ pub(crate) async fn retry(
         for id in &left {
             let answer = match found.get(id) {
                 None => RetryAnswer::Unknown,
-                Some(Standing { status: RunStatus::Failed, twin }) => match twin {
+                Some(Standing { spoilt_by: Some(culprit), .. }) => {
+                    RetryAnswer::Spoilt((*culprit > 0).then_some(RunId(*culprit)))
+                }
+                Some(Standing { status: RunStatus::Failed, twin, .. }) => match twin {
                     Some(twin) => RetryAnswer::Twin(*twin),
                     None => continue,
                 },

@@ -9,7 +9,7 @@ use reproq_model::wire::FailureKind;
 use reproq_model::{AttemptEnd, AttemptFacts, classify};
 use reproq_store::{AttemptLog, Ending, Fence, Finished, ProgressUpdate, Store, StoreError};
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
 use crate::beside::Beside;
@@ -128,6 +128,8 @@ pub(crate) struct Finisher<F> {
     pub(crate) held: Rc<Held>,
     /// Told after each batch.
     pub(crate) on_written: F,
+    /// Told when a member of a workflow has ended.
+    pub(crate) of_workflows: Rc<Notify>,
 }
 
 impl<F: Fn()> Finisher<F> {
@@ -213,6 +215,9 @@ impl<F: Fn()> Finisher<F> {
     /// Returns what has to be sent again.
     fn settle(&self, batch: Vec<Ending>, finished: &Finished) -> Vec<Ending> {
         telemetry::finished(batch.len() - finished.held.len().min(batch.len()), finished.written);
+        if finished.of_workflows {
+            self.of_workflows.notify_one();
+        }
         let (still_held, settled): (Vec<Ending>, Vec<Ending>) =
             batch.into_iter().partition(|ending| finished.held.contains(&ending.id));
         for ending in &settled {

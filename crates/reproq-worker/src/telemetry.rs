@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use reproq_model::schedule::Plan;
-use reproq_model::{RunId, RunStatus, Transition};
-use reproq_store::{ClaimedRun, StoreError, UnreadableRun};
+use reproq_model::{RunId, RunStatus, Transition, WorkflowId};
+use reproq_store::{Advanced, ClaimedRun, StoreError, UnreadableRun};
 
 /// One cause of trouble is worth one line in this time.
 const QUIET: Duration = Duration::from_secs(10);
@@ -106,6 +106,12 @@ pub(crate) fn untrusted(count: usize) {
     tracing::error!(count, "leases could not be renewed in time; their attempts were stopped");
 }
 
+pub(crate) fn advanced(done: &Advanced) {
+    if done.counted > 0 {
+        tracing::trace!(counted = done.counted, released = done.released.join(","), "workflows went on");
+    }
+}
+
 pub(crate) fn scheduled(schedule: &str, plan: &Plan, runs: &[RunId]) {
     for run in runs {
         tracing::debug!(schedule, result_id = run.0, "schedule fired");
@@ -119,6 +125,13 @@ pub(crate) fn scheduled(schedule: &str, plan: &Plan, runs: &[RunId]) {
 pub(crate) fn broken_schedule(schedule: &str, problem: &str) {
     if is_news(&format!("schedule {schedule}"), QUIET_SCHEDULE) {
         tracing::warn!(schedule, problem, "a schedule cannot fire");
+    }
+}
+
+/// Somebody has gone around the triggers, or there is a bug: what waited would have waited for ever.
+pub(crate) fn workflows_repaired(wrong: &[WorkflowId]) {
+    for workflow in wrong {
+        tracing::error!(%workflow, "a workflow was not what its runs say; it has been put right");
     }
 }
 

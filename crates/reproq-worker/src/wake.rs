@@ -19,6 +19,8 @@ pub(crate) struct Bells {
     pub(crate) work: Rc<Notify>,
     /// For whoever looks for cancellations.
     pub(crate) cancel: Rc<Notify>,
+    /// For whoever looks after workflows: a cancellation may have ended a member of one.
+    pub(crate) workflows: Rc<Notify>,
     /// For the scheduler: schedules may have changed.
     pub(crate) schedules: Rc<Notify>,
     /// For those who are no scheduler: they are to look at the schedules all the same, once.
@@ -47,6 +49,7 @@ impl Bells {
         }
         if matches!(wake, Wake::Cancel | Wake::Either) {
             self.cancel.notify_one();
+            self.workflows.notify_one();
         }
         if matches!(wake, Wake::Schedule | Wake::Tick | Wake::Either) {
             self.schedules.notify_one();

@@ -160,6 +160,7 @@ async fn work(
     let fence = Fence::Owner(registration.incarnation);
     let bells = Bells::default();
     let wake = Rc::clone(&bells.work);
+    let workflows = Rc::clone(&bells.workflows);
     let keyed_waiting = Rc::new(Cell::new(true));
     let finisher = Finisher {
         store: Rc::clone(&store),
@@ -167,12 +168,20 @@ async fn work(
         spool: endings.spool(),
         held: Rc::clone(&attempts.held),
         on_written: wake_if(&wake, &keyed_waiting),
+        of_workflows: Rc::clone(&workflows),
     };
     let mut finisher = spawn_local(finisher.run(left));
     drop(endings);
     let mut duties = vec![
         spawn_local(wake::listen(Rc::clone(&store), bells.clone())),
         schedule(&store, settings.beat, &bells, &shutdown),
+        spawn_local(lifecycle::advance(
+            Rc::clone(&store),
+            Rc::clone(&registration),
+            Rc::clone(&workflows),
+            Rc::clone(&wake),
+        )),
+        spawn_local(lifecycle::sweep(Rc::clone(&store), workflows)),
         spawn_local(lifecycle::beat(Rc::clone(&store), Rc::clone(&registration), Rc::clone(&attempts))),
         spawn_local(lifecycle::watch(Rc::clone(&attempts))),
         spawn_local(lifecycle::tell_guard(Rc::clone(&attempts), Rc::clone(executors))),

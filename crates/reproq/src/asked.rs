@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use clap::ArgMatches;
 use reproq_config::parse_duration;
-use reproq_model::{RunId, RunStatus};
+use reproq_model::{RunId, RunStatus, WorkflowId};
 
 /// A run's id, with or without the alias of its database in front (`default:12`): which database is asked, the connection
 /// has decided.
@@ -14,6 +14,14 @@ pub fn run_id(text: &str) -> Result<RunId, String> {
     number.parse().ok().filter(|id| *id > 0).map(RunId).ok_or_else(|| {
         "no run has such an id: it is a number, as in 12, or an alias and a number, as in default:12"
             .to_owned()
+    })
+}
+
+/// A workflow's id, with or without dashes, and with or without the alias of its database in front.
+pub fn workflow_id(text: &str) -> Result<WorkflowId, String> {
+    let id = text.rsplit(':').next().unwrap_or(text);
+    id.parse().map_err(|_| {
+        "no workflow has such an id: it is 32 hexadecimal digits, with or without dashes".to_owned()
     })
 }
 
@@ -58,6 +66,11 @@ pub fn the_run(flags: &ArgMatches) -> RunId {
     id.copied().unwrap_or(RunId(0))
 }
 
+/// The workflow that the command line demands.
+pub fn the_workflow(flags: &ArgMatches) -> WorkflowId {
+    flags.get_one::<WorkflowId>("workflow").copied().unwrap_or(WorkflowId::NIL)
+}
+
 /// A text that may be absent.
 pub fn text<'a>(flags: &'a ArgMatches, name: &str) -> Option<&'a str> {
     flags.get_one::<String>(name).map(String::as_str)
@@ -73,6 +86,17 @@ mod tests {
         assert_eq!(run_id("default:12"), Ok(RunId(12)));
         for text in ["", "x", "default:", "-1", "0", "1.5", "12:default"] {
             assert!(run_id(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_workflow_is_named_with_or_without_dashes_and_database() {
+        let (plain, dashed) = ("0123456789abcdef0123456789abcdef", "01234567-89ab-cdef-0123-456789abcdef");
+        for text in [plain, dashed, "default:01234567-89ab-cdef-0123-456789abcdef"] {
+            assert_eq!(workflow_id(text).unwrap().to_string(), dashed, "{text}");
+        }
+        for text in ["", "12", "default:", "0123456789abcdef0123456789abcdeg"] {
+            assert!(workflow_id(text).unwrap_err().contains("dashes"), "{text}");
         }
     }
 

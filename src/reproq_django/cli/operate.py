@@ -19,11 +19,13 @@ from reproq_django.cli.databases import chosen, run_in
 from reproq_django.db import default_alias, queue_alias, queue_aliases
 from reproq_django.models import PeriodicTask
 
-_RESULT_ID = re.compile(r"(?:--?id=)?(?P<alias>.+):\d+")
+_RESULT_ID = re.compile(
+    r"(?:--?id=)?(?P<alias>.+):(?:\d+|[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12})"
+)
 
 
 def _by_id(flags: Sequence[str]) -> list[str]:
-    """A result id may name its database (``default:12``)."""
+    """A result id may name its database (``default:12``), and so may a workflow's."""
     for flag in flags:
         if (found := _RESULT_ID.fullmatch(flag)) and found["alias"] in settings.DATABASES:
             return [found["alias"]]
@@ -132,6 +134,7 @@ COMMANDS = {
         Delegated("reschedule", "Move the time of a run that has not started: --in, --at or --now.", _by_id),
         Delegated("replay", "Enqueue the call of a run again: --id or --spec-hash.", _by_id),
         Delegated("triage", "Look at FAILED runs and try them again: list, inspect, retry.", _by_id),
+        Delegated("workflow", "Look at runs that wait for each other: show, cancel, retry.", _by_id),
         Delegated("beat", "Fire schedules, beside any number of others that do; --once looks once."),
         Delegated("schedule", "The same as `beat --once`.", in_all=True),
         Delegated("cron", 'Read a cron expression: `cron next "0 2 * * *" --tz Europe/Prague --count 3`.'),

@@ -125,7 +125,7 @@ pub fn plan(schedule: &Schedule, now: i64) -> Result<Plan, String> {
     let due = rhythm.due(first, until, wanted);
     let next = bounded(schedule, rhythm.next_after(due.last, due.last));
     let late = catch_up == CatchUp::None && now - due.last > GRACE;
-    Ok(split(due, if late { 0 } else { wanted }, first, next))
+    Ok(split(&due, if late { 0 } else { wanted }, first, next))
 }
 
 /// The first time from now on of what a schedule says now, or from its start on.
@@ -144,7 +144,7 @@ fn bounded(schedule: &Schedule, next: Option<i64>) -> i64 {
 }
 
 /// The newest `wanted` get a run, those before them are missed.
-fn split(due: Due, wanted: usize, first: i64, next: i64) -> Plan {
+fn split(due: &Due, wanted: usize, first: i64, next: i64) -> Plan {
     let at = due.newest.len().saturating_sub(wanted);
     let ticks = due.newest[at..].to_vec();
     let until = if at == 0 { due.before_newest } else { due.newest.get(at - 1).copied() };

@@ -3,7 +3,8 @@
 use reproq_model::{RunId, RunStatus};
 use sqlx::{Row as _, query};
 
-use super::{PostgresStore, inspect, limits, operate};
+use super::workflows::optional_workflow_id;
+use super::{PostgresStore, inspect, limits, operate, workflow_operate};
 use crate::operator_rows::{failed_run, holder, run_facts};
 use crate::rows::read_all;
 use crate::{Explanation, FailedRun, Holder, RunFacts, StoreError};
@@ -53,12 +54,17 @@ pub(super) async fn run(store: &PostgresStore, id: RunId) -> Result<Option<RunFa
             query(include_str!("sql/one_run.sql")).bind(id.0).fetch_all(connection).await
         })
         .await?;
-    read_all!("one_run", rows, |row| run_facts!(row)).map(|mut runs| runs.pop())
+    read_all!("one_run", rows, |row| run_facts!(row, optional_workflow_id)).map(|mut runs| runs.pop())
 }
 
 pub(super) async fn explain(store: &PostgresStore, id: RunId) -> Result<Option<Explanation>, StoreError> {
     let Some(run) = run(store, id).await? else { return Ok(None) };
     let (parent_status, ahead) = surroundings(store, id).await?;
+    let waits_for = match run.status {
+        RunStatus::Waiting => workflow_operate::waits_for(store, &run).await?,
+        RunStatus::Failed if run.is_spoilt() => workflow_operate::waits_for(store, &run).await?,
+        _ => None,
+    };
     let keys = run.keys();
     Ok(Some(Explanation {
         pauses: operate::controls(store, Some(&run.queue_name), Some(&run.task_path)).await?,
@@ -67,6 +73,7 @@ pub(super) async fn explain(store: &PostgresStore, id: RunId) -> Result<Option<E
         rates: limits::rates(store, Some(&keys)).await?,
         workers: inspect::workers(store).await?,
         busy: busy(store).await?,
+        waits_for,
         parent_status,
         ahead,
         run,

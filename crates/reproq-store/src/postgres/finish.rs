@@ -41,6 +41,7 @@ pub(super) async fn finish(
             Ok(Finished {
                 written: u64::try_from(row.try_get::<i64, _>("written")?).unwrap_or_default(),
                 held: held.unwrap_or_default().into_iter().map(RunId).collect(),
+                of_workflows: row.try_get::<Option<bool>, _>("of_workflows")?.unwrap_or_default(),
             })
         })
         .await

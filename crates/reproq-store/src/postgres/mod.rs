@@ -1,7 +1,7 @@
 //! PostgreSQL: many workers, `SKIP LOCKED`, `LISTEN`.
 //!
-//! Four connections at most, each for one duty, so that a slow claim never delays a heartbeat: claims, endings,
-//! heartbeats with everything small, and the listener.
+//! Five connections at most, each for one duty, so that a slow claim never delays a heartbeat: claims, endings,
+//! heartbeats with everything small, workflows, and the listener.
 
 mod cancel;
 mod claim;
@@ -20,12 +20,15 @@ mod prune;
 mod queues;
 mod registry;
 mod schedules;
+mod workflow_operate;
+mod workflow_sweep;
+mod workflows;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reproq_model::{Epoch, Incarnation, RunId};
+use reproq_model::{Epoch, Incarnation, RunId, WorkflowId};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::Mutex;
@@ -33,8 +36,8 @@ use tokio::sync::Mutex;
 use self::link::{Link, Route};
 use crate::keyed::KeyedLanes;
 use crate::{
-    AttemptLog, Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun,
-    ProgressUpdate, QueueDepth, Registration, Store, StoreError, Wake, WorkerSeen,
+    Advanced, AttemptLog, Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance,
+    OwnedRun, ProgressUpdate, QueueDepth, Registration, Store, StoreError, Wake, WorkerSeen, Workflows,
 };
 
 /// The queue in a PostgreSQL database.
@@ -42,6 +45,7 @@ pub struct PostgresStore {
     claims: Link,
     endings: Link,
     duties: Link,
+    workflows: Link,
     listener: Mutex<Option<sqlx::postgres::PgListener>>,
     route: Arc<Route>,
     keyed_lanes: Mutex<KeyedLanes>,
@@ -68,6 +72,7 @@ impl PostgresStore {
             claims: Link::new(&route),
             endings: Link::new(&route),
             duties: Link::new(&route),
+            workflows: Link::new(&route),
             listener: Mutex::new(None),
             route,
             keyed_lanes: Mutex::default(),
@@ -161,5 +166,16 @@ impl Store for PostgresStore {
 
     async fn workers(&self) -> Result<Vec<WorkerSeen>, StoreError> {
         inspect::workers(self).await
+    }
+}
+
+#[async_trait(?Send)]
+impl Workflows for PostgresStore {
+    async fn advance(&self) -> Result<Advanced, StoreError> {
+        workflows::advance(self).await
+    }
+
+    async fn sweep_workflows(&self, quiet: Duration) -> Result<Vec<WorkflowId>, StoreError> {
+        workflow_sweep::sweep(self, quiet).await
     }
 }

@@ -1,7 +1,7 @@
 //! RUNNING -> wherever each ending says.
 
 use serde_json::{Value, json};
-use sqlx::query;
+use sqlx::{Row as _, query};
 
 use super::SqliteStore;
 use crate::{Ending, Fence, Finished, StoreError, acceptable};
@@ -19,10 +19,15 @@ pub(super) async fn finish(
     store
         .link
         .run("finish", async |connection| {
-            query(include_str!("sql/finish.sql")).bind(batch).bind(owner).execute(connection).await
+            let rows =
+                query(include_str!("sql/finish.sql")).bind(batch).bind(owner).fetch_all(connection).await?;
+            let mut finished = Finished { written: rows.len() as u64, ..Finished::default() };
+            for row in rows {
+                finished.of_workflows |= row.try_get::<bool, _>("of_workflow")?;
+            }
+            Ok(finished)
         })
         .await
-        .map(|done| Finished { written: done.rows_affected(), held: Vec::new() })
 }
 
 fn row(ending: &Ending) -> Value {

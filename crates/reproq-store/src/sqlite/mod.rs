@@ -20,21 +20,24 @@ mod prune;
 mod queues;
 mod registry;
 mod schedules;
+mod workflow_operate;
+mod workflow_sweep;
+mod workflows;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reproq_model::{Epoch, Incarnation, RunId};
+use reproq_model::{Epoch, Incarnation, RunId, WorkflowId};
 use tokio::sync::Mutex;
 
 use self::link::Link;
 use self::listen::FileWatch;
 use crate::keyed::KeyedLanes;
 use crate::{
-    AttemptLog, Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance, OwnedRun,
-    ProgressUpdate, QueueDepth, Registration, Store, StoreError, Wake, WorkerSeen,
+    Advanced, AttemptLog, Cancelled, Claim, ClaimRequest, Ending, ExpiredRun, Fence, Finished, Glance,
+    OwnedRun, ProgressUpdate, QueueDepth, Registration, Store, StoreError, Wake, WorkerSeen, Workflows,
 };
 
 /// The queue in a SQLite file.
@@ -154,5 +157,16 @@ impl Store for SqliteStore {
 
     async fn workers(&self) -> Result<Vec<WorkerSeen>, StoreError> {
         inspect::workers(self).await
+    }
+}
+
+#[async_trait(?Send)]
+impl Workflows for SqliteStore {
+    async fn advance(&self) -> Result<Advanced, StoreError> {
+        workflows::advance(self).await
+    }
+
+    async fn sweep_workflows(&self, quiet: Duration) -> Result<Vec<WorkflowId>, StoreError> {
+        workflow_sweep::sweep(self, quiet).await
     }
 }

@@ -1,30 +1,30 @@
 //! Moves that an operator makes.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use reproq_model::RunId;
 use serde_json::Value;
 use sqlx::types::chrono::DateTime;
-use sqlx::{Row as _, query};
+use sqlx::{Connection as _, Row as _, query};
 
-use super::SqliteStore;
+use super::{SqliteStore, workflow_operate};
 use crate::operator_rows::{control, standing, status};
 use crate::rows::read_all;
-use crate::shared::statement;
 use crate::twins::{self, Standing};
 use crate::{Control, Moment, Replayed, Rescheduled, RetryAnswer, Scope, StoreError, acceptable};
 
 /// A statement that the Python package runs too.
 macro_rules! shared {
     ($name:ident, $file:literal, $names:expr) => {
-        static $name: LazyLock<&'static str> = LazyLock::new(|| {
+        static $name: std::sync::LazyLock<&'static str> = std::sync::LazyLock::new(|| {
             let text = include_str!(concat!("../../../../src/reproq_django/sql/sqlite/statements/", $file));
-            statement(text, &$names, '?')
+            crate::shared::statement(text, &$names, '?')
         });
     };
 }
+
+pub(super) use shared;
 
 shared!(PAUSE_QUEUE, "pause_queue.sql", ["name", "reason", "seconds"]);
 shared!(PAUSE_TASK, "pause_task.sql", ["name", "reason", "seconds"]);
@@ -32,7 +32,7 @@ shared!(RESUME_QUEUE, "resume_queue.sql", ["name"]);
 shared!(RESUME_TASK, "resume_task.sql", ["name"]);
 shared!(RESCHEDULE, "reschedule.sql", ["id", "at", "seconds"]);
 shared!(REPLAY, "replay.sql", ["id"]);
-shared!(RETRY, "retry.sql", ["ids"]);
+shared!(RETRY, "retry.sql", ["ids", "cancelled"]);
 shared!(ACTIVE_TWINS, "active_twins.sql", ["ids"]);
 
 pub(super) async fn pause(
@@ -142,17 +142,30 @@ pub(super) async fn retry(
     store: &SqliteStore,
     ids: &[RunId],
 ) -> Result<Vec<(RunId, RetryAnswer)>, StoreError> {
-    let write = async |ids: &[RunId]| {
-        let ids = json(ids);
-        store
-            .link
-            .run("retry", async |connection| {
-                let rows = query(*RETRY).bind(ids).fetch_all(connection).await?;
-                rows.iter().map(|row| row.try_get("result_id").map(RunId)).collect()
-            })
-            .await
-    };
+    let write = async |ids: &[RunId]| write_retry(store, ids, false).await;
     twins::retry(ids, write, async |ids: &[RunId]| look(store, ids).await).await
+}
+
+/// Moves what can be retried of these runs; which that were.
+pub(super) async fn write_retry(
+    store: &SqliteStore,
+    ids: &[RunId],
+    cancelled: bool,
+) -> Result<Vec<RunId>, StoreError> {
+    let given = json(ids);
+    store
+        .link
+        .run("retry", async |connection| {
+            let mut transaction = connection.begin().await?;
+            let retry = query(*RETRY).bind(given).bind(cancelled);
+            let rows = retry.fetch_all(&mut *transaction).await?;
+            let moved: Vec<RunId> =
+                rows.iter().map(|row| row.try_get("result_id").map(RunId)).collect::<Result<_, _>>()?;
+            workflow_operate::look_again(&mut transaction, &moved).await?;
+            transaction.commit().await?;
+            Ok(moved)
+        })
+        .await
 }
 
 pub(super) async fn end_null_leases(store: &SqliteStore, dry_run: bool) -> Result<u64, StoreError> {

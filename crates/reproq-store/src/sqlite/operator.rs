@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reproq_model::RunId;
+use reproq_model::{RunId, WorkflowId};
 
-use super::{SqliteStore, explain, limits, logs, operate, prune};
+use super::{SqliteStore, explain, limits, logs, operate, prune, workflow_operate};
 use crate::{
-    Control, Explanation, FailedRun, KeyWord, LogPlace, LogStep, Moment, Operator, PruneLogsStep, PruneStep,
-    PruneWhat, RateRow, Replayed, Rescheduled, RetryAnswer, RunFacts, RunLogs, Scope, StoreError,
+    Control, Explanation, FailedRun, KeyWord, LogPlace, LogStep, Member, Moment, Operator, PruneLogsStep,
+    PruneStep, PruneWhat, PruneWorkflowsStep, RateRow, Replayed, Rescheduled, RetryAnswer, RunFacts, RunLogs,
+    Scope, StoreError, WorkflowCancelled, WorkflowFacts, WorkflowOperator,
 };
 
 #[async_trait(?Send)]
@@ -120,5 +121,37 @@ impl Operator for SqliteStore {
 
     async fn explain(&self, id: RunId) -> Result<Option<Explanation>, StoreError> {
         explain::explain(self, id).await
+    }
+}
+
+#[async_trait(?Send)]
+impl WorkflowOperator for SqliteStore {
+    async fn workflow(&self, id: WorkflowId) -> Result<Option<WorkflowFacts>, StoreError> {
+        workflow_operate::workflow(self, id).await
+    }
+
+    async fn workflow_members(
+        &self,
+        id: WorkflowId,
+        after: RunId,
+        limit: u32,
+    ) -> Result<Vec<Member>, StoreError> {
+        workflow_operate::members(self, id, after, limit).await
+    }
+
+    async fn cancel_workflow(&self, id: WorkflowId) -> Result<Option<WorkflowCancelled>, StoreError> {
+        workflow_operate::cancel_workflow(self, id).await
+    }
+
+    async fn retry_workflow(&self, id: WorkflowId) -> Result<Option<u64>, StoreError> {
+        workflow_operate::retry_workflow(self, id).await
+    }
+
+    async fn prune_workflows_step(
+        &self,
+        after: Option<WorkflowId>,
+        dry_run: bool,
+    ) -> Result<PruneWorkflowsStep, StoreError> {
+        workflow_operate::prune_step(self, after, dry_run).await
     }
 }

@@ -289,8 +289,12 @@ async fn a_row_that_somebody_holds_keeps_no_other_ending() {
     let endings: Vec<Ending> = runs.iter().map(|run| ending(run, returned("1"))).collect();
     let fence = Fence::Owner(worker.incarnation);
     let finished = within(Duration::from_secs(2), "the batch", store.finish(fence, &endings)).await.unwrap();
-    assert_eq!(finished, Finished { written: 2, held: vec![runs[1].id] });
+    assert_eq!(finished, Finished { written: 2, held: vec![runs[1].id], of_workflows: false });
     operator.rows("ROLLBACK").await.unwrap();
     let finished = store.finish(fence, &endings).await.unwrap();
-    assert_eq!(finished, Finished { written: 1, held: vec![] }, "the others have been written before");
+    assert_eq!(
+        finished,
+        Finished { written: 1, held: vec![], of_workflows: false },
+        "the others have been written before"
+    );
 }

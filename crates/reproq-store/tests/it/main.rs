@@ -23,3 +23,4 @@ mod registry;
 mod sequences;
 mod statements;
 mod together;
+mod workflows;

@@ -16,17 +16,25 @@ const POSTGRES_ONLY: [&str; 3] = [
     // With SQLite an enqueue wakes the worker by writing to the file.
     "wants_wake.sql",
 ];
-const SQLITE_ONLY: [&str; 8] = [
+const SQLITE_ONLY: [&str; 16] = [
     // Reads before a write, so that an idle worker never takes the write lock.
     "claim_visit.sql",
     "divert_visit.sql",
     "glance.sql",
-    // A write and its answer, which are one statement in PostgreSQL.
+    // Writes, and their answers, that are one statement in PostgreSQL.
     "owned.sql",
     "prune_logs_slice.sql",
     "prune_slice.sql",
+    "prune_workflow_steps.sql",
+    "prune_workflows_slice.sql",
     "seen.sql",
     "silent_workers.sql",
+    "workflow_blame.sql",
+    "workflow_mend_forget.sql",
+    "workflow_mend_note.sql",
+    "workflow_mend_tell.sql",
+    "workflow_mend_totals.sql",
+    "workflow_totals.sql",
 ];
 
 fn folder(dialect: &str) -> PathBuf {

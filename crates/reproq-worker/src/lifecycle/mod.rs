@@ -6,6 +6,7 @@ mod output;
 mod presence;
 mod reclaim;
 mod takeover;
+mod workflows;
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ pub(crate) use presence::Presence;
 pub use reclaim::ending as reclaimed_ending;
 pub(crate) use reclaim::reclaim;
 pub(crate) use takeover::{take_over, take_over_now};
+pub(crate) use workflows::{advance, sweep};
 
 /// How long before a lease's end a worker stops to believe in it: long enough to kill what it has started.
 pub(crate) fn margin(lease: Duration) -> Duration {

@@ -96,6 +96,7 @@ pub(super) fn commands() -> Vec<Command> {
             )
             .group(ArgGroup::new("source").args(["id", "spec-hash"]).required(true)),
         triage(),
+        workflow(),
         reclaim(),
         prune(),
         asking("prune-successful", "Delete old SUCCESSFUL runs")
@@ -167,6 +168,28 @@ fn triage() -> Command {
                 .arg(Arg::new("all").long("all").action(ArgAction::SetTrue).help("All of them"))
                 .group(ArgGroup::new("which").args(["id", "all"]).required(true))
                 .arg(in_queue().conflicts_with("id")),
+        )
+}
+
+fn workflow() -> Command {
+    let id = || {
+        Arg::new("workflow")
+            .value_name("ID")
+            .required(true)
+            .value_parser(asked::workflow_id)
+            .help("The workflow, with or without dashes")
+    };
+    let members = Arg::new("members").long("members").action(ArgAction::SetTrue).help("And each of its runs");
+    group("workflow", "Look at runs that wait for each other, cancel them or try them again")
+        .subcommand(
+            asking("show", "Show how far a workflow is, step by step, and what went wrong")
+                .arg(id())
+                .arg(members),
+        )
+        .subcommand(asking("cancel", "Cancel a workflow and all its runs that have not ended").arg(id()))
+        .subcommand(
+            asking("retry", "Run again what has FAILED or was CANCELLED; what failed for its sake follows")
+                .arg(id()),
         )
 }
 

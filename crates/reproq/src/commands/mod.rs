@@ -22,6 +22,7 @@ pub mod status;
 mod triage;
 mod why;
 mod worker;
+mod workflow;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -71,10 +72,13 @@ fn operator(name: &str, flags: &ArgMatches) -> Result<ExitCode, Failure> {
             ("triage", "inspect") => triage::inspect(&config, flags),
             ("triage", _) => triage::retry(&config, flags),
             ("prune", "logs") => prune::logs(&config, flags),
+            ("workflow", "show") => workflow::show(&config, flags),
+            ("workflow", "cancel") => workflow::cancel(&config, flags),
+            ("workflow", _) => workflow::retry(&config, flags),
             _ => prune::expired(&config, flags),
         };
     }
-    if matches!(name, "limit" | "triage") {
+    if matches!(name, "limit" | "triage" | "workflow") {
         return Ok(usage(name));
     }
     let config = load(flags)?;

@@ -107,12 +107,24 @@ async fn all_steps(
     if what.dry_run {
         return Ok((pruned, None));
     }
+    prune_workflows(operator).await?;
     let in_use: Vec<String> = in_use.into_iter().collect();
     let mut rows = 0;
     loop {
         match operator.prune_words(&in_use).await? {
             0 => return Ok((pruned, Some(rows))),
             more => rows += more,
+        }
+    }
+}
+
+/// Workflows that are over go with the last of their runs.
+async fn prune_workflows(operator: &dyn Operator) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        after = operator.prune_workflows_step(after, false).await?.last;
+        if after.is_none() {
+            return Ok(());
         }
     }
 }

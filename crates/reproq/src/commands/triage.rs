@@ -107,11 +107,27 @@ pub fn retry(config: &Resolved, flags: &ArgMatches) -> Result<ExitCode, Failure>
                     None,
                 ));
             }
+            RetryAnswer::Spoilt(culprit) => return Err(spoilt(*id, *culprit)),
             RetryAnswer::Retried | RetryAnswer::Twin(_) => {}
         }
     }
     report(&answers, flags.get_flag("json"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// It waits for a run that failed, and would fail again.
+fn spoilt(id: RunId, culprit: Option<RunId>) -> Failure {
+    let what =
+        |who: &str| format!("run {id} failed because {who} of its workflow did, and follows it by itself");
+    match culprit {
+        Some(culprit) => Failure::refused(
+            what(&format!("run {culprit}")),
+            Some(format!(
+                "retry that one: `reproq triage retry --id {culprit}`; `reproq replay --id {id}` runs this one alone"
+            )),
+        ),
+        None => Failure::refused(what("another"), Some(format!("`reproq replay --id {id}` runs it alone"))),
+    }
 }
 
 fn report(answers: &[(RunId, RetryAnswer)], as_json: bool) {
@@ -123,13 +139,17 @@ fn report(answers: &[(RunId, RetryAnswer)], as_json: bool) {
             _ => None,
         })
         .collect();
+    let spoilt = answers.iter().filter(|(_, answer)| matches!(answer, RetryAnswer::Spoilt(_))).count();
     if as_json {
         let twins: Vec<Value> =
             twins.iter().map(|(id, twin)| json!({"result_id": id, "twin": twin})).collect();
-        output::print(&json!({"retried": retried, "twins": twins}).to_string());
+        output::print(&json!({"retried": retried, "twins": twins, "followers": spoilt}).to_string());
         return;
     }
     output::print(&format!("{retried} retried"));
+    if spoilt > 0 {
+        output::print(&format!("{spoilt} failed for the sake of others of their workflows and follow these"));
+    }
     for (id, twin) in twins {
         output::print(&format!("run {id} stays FAILED: run {twin} is active and stands for it"));
     }

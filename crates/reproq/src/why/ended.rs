@@ -1,11 +1,12 @@
 //! How a run has ended.
 
 use reproq_model::{RunStatus, outcome};
-use reproq_store::RunFacts;
+use reproq_store::{Explanation, RunFacts};
 
-use super::{Reason, last_error, when, with_last_attempt};
+use super::{Reason, last_error, when, with_last_attempt, workflow};
 
-pub(super) fn reason(run: &RunFacts) -> Reason {
+pub(super) fn reason(facts: &Explanation) -> Reason {
+    let run = &facts.run;
     let at = run.finished_at.or(run.failed_at);
     let (kind, error) = last_error(run);
     let ended = at.map(|at| when(at, run.now)).unwrap_or_default();
@@ -13,15 +14,20 @@ pub(super) fn reason(run: &RunFacts) -> Reason {
         RunStatus::Successful => {
             Reason::new("succeeded", format!("it succeeded {ended}, at attempt {}", run.attempts))
         }
-        RunStatus::Cancelled => cancelled(&kind, &ended),
+        RunStatus::Cancelled => cancelled(run, &kind, &ended),
+        RunStatus::Failed if run.is_spoilt() => workflow::spoilt(facts, &ended),
         _ => failed(run, &kind, &error, &ended),
     };
     let reason = with_last_attempt(reason.at("finished_at", at), run);
     if run.status == RunStatus::Successful { reason } else { reason.with("kind", kind).with("error", error) }
 }
 
-fn cancelled(kind: &str, ended: &str) -> Reason {
+fn cancelled(run: &RunFacts, kind: &str, ended: &str) -> Reason {
     match kind {
+        "discarded" if run.step.is_none() && run.workflow_id.is_some() => Reason::new(
+            "not_needed",
+            format!("it was for the case that its workflow fails, which has succeeded ({ended})"),
+        ),
         "discarded" => Reason::new(
             "discarded",
             format!("its key was full when its turn came {ended}, and its task says discard"),

@@ -5,6 +5,7 @@ mod ready;
 mod running;
 #[cfg(test)]
 mod tests;
+mod workflow;
 
 use reproq_model::RunStatus;
 use reproq_store::{Explanation, RunFacts};
@@ -62,12 +63,20 @@ pub fn reasons(facts: &Explanation) -> Vec<Reason> {
         RunStatus::Ready => ready::reasons(facts),
         RunStatus::Waiting => vec![waiting(facts)],
         RunStatus::Running => running::reasons(facts),
-        RunStatus::Successful | RunStatus::Failed | RunStatus::Cancelled => vec![ended::reason(&facts.run)],
+        RunStatus::Successful | RunStatus::Failed | RunStatus::Cancelled => vec![ended::reason(facts)],
     }
 }
 
 fn waiting(facts: &Explanation) -> Reason {
     let run = &facts.run;
+    if let Some(waits) = facts
+        .waits_for
+        .as_ref()
+        .filter(|waits| run.after_step.is_some() || waits.workflow.on_failure == Some(run.id))
+    {
+        return workflow::waiting(facts, waits);
+    }
+    // As the earlier system left it.
     let Some(parent) = run.parent_id else {
         let text = format!("it waits for {} more runs of its workflow to end", run.wait_count);
         return Reason::new("waiting_for_workflow", text).with("wait_count", run.wait_count);
@@ -89,8 +98,7 @@ fn waiting(facts: &Explanation) -> Reason {
 
 /// The last entry of the run's errors: its kind, and its message on one line.
 fn last_error(run: &RunFacts) -> (String, String) {
-    let errors: Vec<Value> = serde_json::from_str(&run.errors).unwrap_or_default();
-    let last = errors.last().cloned().unwrap_or_default();
+    let last = run.last_entry();
     let text = |name: &str| last.get(name).and_then(Value::as_str).map(str::to_owned);
     let message = text("message").or_else(|| run.last_error.clone()).unwrap_or_default();
     let class = text("exception_class").map(|class| format!("{class}: ")).unwrap_or_default();

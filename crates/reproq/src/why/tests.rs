@@ -44,6 +44,9 @@ fn facts() -> Explanation {
             leased_by: None,
             parent_id: None,
             wait_count: 0,
+            workflow_id: None,
+            step: None,
+            after_step: None,
             enqueued_at: NOW - 5 * SECOND,
             run_after: None,
             expires_at: None,
@@ -61,6 +64,7 @@ fn facts() -> Explanation {
         workers: vec![worker("w1", "[\"mail\"]")],
         busy: vec![],
         parent_status: None,
+        waits_for: None,
         ahead: 0,
     }
 }

@@ -28,6 +28,8 @@ CREATE INDEX IF NOT EXISTS reproq_task_runs_parent ON task_runs (parent_id) WHER
 CREATE INDEX IF NOT EXISTS reproq_task_runs_workflow ON task_runs (workflow_id) WHERE workflow_id IS NOT NULL;
 -- What a step of a workflow lets go when it is over.
 CREATE INDEX IF NOT EXISTS reproq_task_runs_waiting ON task_runs (workflow_id, after_step) WHERE status = 'WAITING';
-CREATE INDEX IF NOT EXISTS reproq_workflow_events_workflow ON reproq_workflow_events (workflow_id);
+-- The few that are looked at from time to time whether all is right with them.
+CREATE INDEX IF NOT EXISTS reproq_workflow_runs_running ON workflow_runs (workflow_id) WHERE status = 'RUNNING';
+CREATE INDEX IF NOT EXISTS reproq_workflow_events_workflow ON reproq_workflow_events (workflow_id, event_id);
 CREATE INDEX IF NOT EXISTS reproq_periodic_tasks_due ON periodic_tasks (next_run_at) WHERE enabled;
 CREATE INDEX IF NOT EXISTS reproq_task_runs_failed ON task_runs (failed_at) WHERE status = 'FAILED';

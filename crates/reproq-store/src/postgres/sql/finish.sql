@@ -48,9 +48,9 @@ WITH ended AS (
         leased_until = NULL, leased_by = NULL, incarnation = NULL, slot_no = NULL,
         cancel_requested = FALSE
       FROM decided e WHERE r.result_id = e.result_id
-    RETURNING 1
+    RETURNING r.step IS NOT NULL AND r.status <> 'READY' AS of_workflow
 )
-SELECT (SELECT count(*) FROM written) AS written,
+SELECT (SELECT count(*) FROM written) AS written, (SELECT bool_or(of_workflow) FROM written) AS of_workflows,
        CASE WHEN (SELECT count(*) FROM written) < cardinality($1) THEN ARRAY(
             SELECT r.result_id FROM task_runs r JOIN ended e ON e.result_id = r.result_id
              WHERE r.status = 'RUNNING' AND r.epoch = e.epoch

@@ -4,7 +4,7 @@ SELECT r.result_id, r.status, r.queue_name, r.task_path, r.backend_alias, r.spec
        r.timeout_seconds::bigint AS timeout_seconds, CASE r.status WHEN 'READY' THEN r.gate::int END AS gate,
        NULLIF(r.lock_key, '') AS lock_key, NULLIF(r.concurrency_key, '') AS concurrency_key, r.concurrency_limit,
        NULLIF(r.fairness_key, '') AS fairness_key, NULLIF(r.rate_key, '') AS rate_key, r.rate_per_second, r.rate_burst,
-       r.cancel_requested, r.leased_by, r.parent_id, r.wait_count,
+       r.cancel_requested, r.leased_by, r.parent_id, r.wait_count, r.workflow_id, r.step, r.after_step,
        (extract(epoch FROM r.enqueued_at) * 1000000)::bigint AS enqueued_us,
        (extract(epoch FROM r.run_after) * 1000000)::bigint AS run_after_us,
        (extract(epoch FROM r.expires_at) * 1000000)::bigint AS expires_us,

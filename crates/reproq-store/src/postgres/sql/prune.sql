@@ -2,13 +2,16 @@
 -- for another day.
 -- $1 after this id, $2 how many to look at, $3 states, $4 date, $5 seconds, $6 how many to delete, $7 only count
 WITH slice AS MATERIALIZED (
-    SELECT r.result_id, r.status, r.concurrency_key, r.rate_key,
+    SELECT r.result_id, r.status, r.concurrency_key, r.rate_key, r.workflow_id, r.step,
            CASE $4 WHEN 'finished_at' THEN r.finished_at WHEN 'updated_at' THEN r.updated_at WHEN 'enqueued_at' THEN r.enqueued_at
                    WHEN 'started_at' THEN r.started_at ELSE r.expires_at END AS date
       FROM task_runs r WHERE r.result_id > $1 ORDER BY r.result_id LIMIT $2
 ), old AS MATERIALIZED (
     SELECT s.result_id FROM slice s
      WHERE s.status = ANY ($3::text[]) AND s.status <> 'RUNNING' AND s.date <= clock_timestamp() - make_interval(secs => $5)
+       -- Of what has ended in a workflow that goes on, the results may be asked for.
+       AND NOT (s.step IS NOT NULL AND s.status IN ('SUCCESSFUL', 'FAILED', 'CANCELLED') AND EXISTS (
+            SELECT FROM workflow_runs w WHERE w.workflow_id = s.workflow_id AND w.status = 'RUNNING'))
      ORDER BY s.result_id LIMIT $6
 ), free AS MATERIALIZED (
     SELECT r.result_id FROM old JOIN task_runs r USING (result_id)

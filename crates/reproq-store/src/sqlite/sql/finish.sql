@@ -33,3 +33,4 @@ UPDATE task_runs SET
   FROM json_each(?1) e
  WHERE result_id = e.value ->> 0 AND status = 'RUNNING' AND epoch = e.value ->> 1
    AND (incarnation = ?2 OR (?2 IS NULL AND leased_until < strftime('%Y-%m-%d %H:%M:%f', 'now')))
+RETURNING step IS NOT NULL AND status <> 'READY' AS of_workflow

@@ -1,7 +1,7 @@
 -- Cancel: what has not started ends here and now; what runs gets the wish, and its worker is told. What has ended stays.
 -- The rows are locked first: where an ending is being written this waits for it, and decides on what it has left.
 WITH held AS MATERIALIZED (
-    SELECT result_id, status FROM task_runs WHERE result_id = ANY (%(result_ids)s::bigint[])
+    SELECT result_id, status, step FROM task_runs WHERE result_id = ANY (%(result_ids)s::bigint[])
      ORDER BY result_id FOR NO KEY UPDATE
 ), ended AS (
     UPDATE task_runs r SET
@@ -18,8 +18,10 @@ WITH held AS MATERIALIZED (
       FROM held h WHERE r.result_id = h.result_id AND h.status = 'RUNNING' AND NOT r.cancel_requested
     RETURNING r.result_id
 ), told AS (
-    -- Delivered at commit. Said again for a wish that was there before: it may not have been heard.
-    SELECT pg_notify('reproq_cancel', '') WHERE EXISTS (SELECT FROM held WHERE status = 'RUNNING')
+    -- Delivered at commit. Said again for a wish that was there before: it may not have been heard. Who hears it looks after
+    -- workflows, too: some may go on now that a member has ended.
+    SELECT pg_notify('reproq_cancel', '')
+     WHERE EXISTS (SELECT FROM held WHERE status = 'RUNNING' OR (status IN ('READY', 'WAITING') AND step IS NOT NULL))
 )
 -- A CTE that nothing reads is not executed, hence the count.
 SELECT h.result_id, h.status AS before, CASE WHEN e.result_id IS NULL THEN h.status ELSE 'CANCELLED' END AS after,

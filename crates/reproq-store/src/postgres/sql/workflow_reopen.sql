@@ -1,0 +1,4 @@
+-- A workflow whose members are retried: it is RUNNING, even if it was cancelled.
+-- $1 id
+UPDATE workflow_runs SET status = 'RUNNING', finished_at = NULL, updated_at = clock_timestamp()
+ WHERE workflow_id = $1 AND status IN ('FAILED', 'CANCELLED', 'SUCCESSFUL')
