@@ -173,7 +173,7 @@ def test_a_path_never_decides_what_is_imported(alias):
 def test_clean_names_each_field(alias):
     schedule = make(
         alias, cron_expr="61 * * * *", timezone="UTC", catch_up="x", overlap="y", catch_up_limit=0,
-        jitter_seconds=-1, max_attempts=0, concurrency_limit=-1, concurrency_key="k" * 500, priority=2**40 // 2**20,
+        jitter_seconds=-1, max_attempts=0, concurrency_limit=-1, concurrency_key="k" * 500,
         start_at=datetime(2030, 1, 2, tzinfo=UTC), end_at=datetime(2030, 1, 1, tzinfo=UTC),
         task_path="gone.task",
     )  # fmt: skip
@@ -270,7 +270,7 @@ def test_history_takes_two_queries(alias, django_assert_num_queries):
 
 
 def test_refusals_of_the_binary_are_its_own_words():
-    with pytest.raises(BinaryRefusal, match='^"@never" is no known time'):
+    with pytest.raises(BinaryRefusal, match=r'^"@never" is no known time'):
         binary.ask(["cron", "next", "@never"])
     assert timetable.problems("@daily", "UTC") == {}
     assert timetable.problems("", "Mars/Base").keys() == {"timezone"}
