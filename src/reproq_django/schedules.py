@@ -101,7 +101,8 @@ def prepare_to_save(schedule: PeriodicTask, columns: set[str] | None) -> set[str
     """
     schedule.updated_at = timezone.now()
     more = {"updated_at"}
-    if getattr(schedule, "next_run_at", None) is None:
+    # Not read where it is deferred.
+    if vars(schedule).get("next_run_at", ...) is None:
         schedule.next_run_at, schedule.rebase = timezone.now(), True
         more |= {"next_run_at", "rebase"}
     elif columns is not None and "next_run_at" in columns & schedule._changed():

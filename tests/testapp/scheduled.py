@@ -1,5 +1,4 @@
-"""Tasks for the tests of ``@recurring``, which declare on their own. Not named ``tasks``, so nobody imports it
-unasked."""
+"""Tasks with ``@recurring``, for its tests. The module is not named ``tasks``, so nobody imports it unasked."""
 
 from datetime import timedelta
 

@@ -189,6 +189,20 @@ mod planning {
     }
 }
 
+#[test]
+fn the_next_times_are_those_that_a_look_would_find() {
+    let hourly = schedule("0 * * * *", T + 7);
+    assert_eq!(upcoming(&hourly, T, 3).unwrap(), [T + 7, T + HOUR, T + 2 * HOUR]);
+    let edited = Schedule { rebase: true, ..hourly.clone() };
+    assert_eq!(upcoming(&edited, T + HOUR, 2).unwrap(), [T + 2 * HOUR, T + 3 * HOUR]);
+    let ending = Schedule { end_at: Some(T + HOUR), ..hourly.clone() };
+    assert_eq!(upcoming(&ending, T, 3).unwrap(), [T + 7, T + HOUR]);
+    for none in [Schedule { enabled: false, ..hourly.clone() }, schedule("0 * * * *", NEVER)] {
+        assert_eq!(upcoming(&none, T, 3).unwrap(), [0; 0]);
+    }
+    assert_eq!(upcoming(&every(90, T), T, 2).unwrap(), [T, T + 90 * SECOND]);
+}
+
 proptest! {
     #[test]
     fn each_time_is_seen_to_once_whenever_somebody_looks(

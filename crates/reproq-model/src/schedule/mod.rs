@@ -128,6 +128,16 @@ pub fn plan(schedule: &Schedule, now: i64) -> Result<Plan, String> {
     Ok(split(&due, if late { 0 } else { wanted }, first, next))
 }
 
+/// The next times of a schedule that fires, at most `count`. Fails when the row makes no sense.
+pub fn upcoming(schedule: &Schedule, now: i64, count: usize) -> Result<Vec<i64>, String> {
+    let rhythm = Rhythm::of(schedule)?;
+    let fits = !schedule.rebase && schedule.start_at.is_none_or(|start| schedule.next_run_at >= start);
+    let first = if fits { schedule.next_run_at } else { begin(schedule, &rhythm, now) };
+    let in_time = |at: &i64| *at < NEVER && schedule.end_at.is_none_or(|end| *at <= end);
+    let times = std::iter::successors(Some(first), |at| rhythm.next_after(*at, first));
+    Ok(times.take_while(in_time).take(if schedule.enabled { count } else { 0 }).collect())
+}
+
 /// The first time from now on of what a schedule says now, or from its start on.
 fn begin(schedule: &Schedule, rhythm: &Rhythm, now: i64) -> i64 {
     bounded(

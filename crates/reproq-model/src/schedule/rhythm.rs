@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use chrono::DateTime;
+
 use super::Schedule;
 use crate::cron::Cron;
 
@@ -56,6 +58,17 @@ impl Rhythm {
         match self {
             Self::Cron(cron) => cron.next_after(at),
             Self::Every(span) => Some(anchor + ((at - anchor).div_euclid(*span) + 1) * span),
+        }
+    }
+
+    /// A time as the clocks show it that the schedule goes by, ISO 8601 with the offset.
+    #[must_use]
+    pub fn shown(&self, micros: i64) -> String {
+        match self {
+            Self::Cron(cron) => cron.shown(micros),
+            Self::Every(_) => {
+                DateTime::from_timestamp_micros(micros).map(|time| time.to_rfc3339()).unwrap_or_default()
+            }
         }
     }
 

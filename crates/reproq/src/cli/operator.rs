@@ -256,11 +256,11 @@ fn prune() -> Command {
 }
 
 /// A command with subcommands alone: without one it shows what there is, and that is no error.
-fn group(name: &'static str, about: &'static str) -> Command {
+pub(super) fn group(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about)
 }
 
-fn asking(name: &'static str, about: &'static str) -> Command {
+pub(super) fn asking(name: &'static str, about: &'static str) -> Command {
     connected(Command::new(name).about(about)).arg(json())
 }
 

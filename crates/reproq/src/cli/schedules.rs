@@ -4,6 +4,7 @@ use clap::{Arg, ArgAction, Command, value_parser};
 
 use reproq_config::Part;
 
+use super::operator::{asking, group};
 use super::{json, with_options};
 use crate::asked;
 
@@ -20,12 +21,32 @@ pub(super) fn commands() -> Vec<Command> {
             .after_help("Any number may run at the same time: each time of a schedule fires once."),
         scheduling("schedule", "The same as `beat --once`, for a system's own timer"),
         cron(),
+        periodic(),
     ]
 }
 
 fn scheduling(name: &'static str, about: &'static str) -> Command {
     let parts = [Part::Config, Part::Database, Part::Log, Part::Beat];
     with_options(Command::new(name).about(about), |option| parts.contains(&option.part))
+}
+
+fn periodic() -> Command {
+    let name = || Arg::new("name").value_name("NAME").required(true).help("The schedule");
+    group("periodic", "Schedules: what there is, what came of them, and what an operator orders")
+        .subcommand(asking("list", "List them, with their next times and what is wrong with them"))
+        .subcommand(
+            asking("show", "Show one: its next times, and what its ticks have led to").arg(name()).arg(
+                Arg::new("limit")
+                    .long("limit")
+                    .value_name("N")
+                    .value_parser(value_parser!(u32).range(1..=100))
+                    .default_value("10")
+                    .help("So many ticks, the latest first"),
+            ),
+        )
+        .subcommand(asking("run", "Enqueue its task now; its own times stay as they are").arg(name()))
+        .subcommand(asking("enable", "Let it fire, from now on").arg(name()))
+        .subcommand(asking("disable", "Let it not fire").arg(name()))
 }
 
 fn cron() -> Command {

@@ -5,21 +5,24 @@ use std::process::ExitCode;
 use reproq_config::Resolved;
 use serde_json::json;
 
+use super::periodic;
 use crate::exit::Failure;
 use crate::{output, wiring};
 
 /// Fails with the code of the first thing that is wrong.
 pub fn run(config: &Resolved, as_json: bool) -> Result<ExitCode, Failure> {
-    wiring::runtime()?.block_on(async {
-        let store = wiring::store(config).await?;
-        Ok::<(), Failure>(store.check_schema().await?)
-    })?;
+    let (enabled, warning) = wiring::operate(config, async |operator| periodic::look(operator).await)?;
+    let warnings: Vec<&String> = config.warnings().iter().chain(&warning).collect();
     let schema = reproq_store::schema::version();
     if as_json {
-        output::print(&json!({"ok": true, "schema": schema, "warnings": config.warnings()}).to_string());
+        output::print(
+            &json!({"ok": true, "schema": schema, "schedules": enabled, "warnings": warnings}).to_string(),
+        );
     } else {
-        output::print(&format!("configuration ok\ndatabase ok\nschema {schema} ok"));
-        config.warnings().iter().for_each(|warning| output::complain(warning));
+        output::print(&format!(
+            "configuration ok\ndatabase ok\nschema {schema} ok\n{enabled} schedules enabled"
+        ));
+        warnings.iter().for_each(|warning| output::complain(warning));
     }
     Ok(ExitCode::SUCCESS)
 }

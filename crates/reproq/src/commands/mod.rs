@@ -12,6 +12,7 @@ mod guard;
 mod limit;
 mod logs;
 mod pause;
+mod periodic;
 mod prune;
 mod queues;
 mod reclaim;
@@ -75,10 +76,14 @@ fn operator(name: &str, flags: &ArgMatches) -> Result<ExitCode, Failure> {
             ("workflow", "show") => workflow::show(&config, flags),
             ("workflow", "cancel") => workflow::cancel(&config, flags),
             ("workflow", _) => workflow::retry(&config, flags),
+            ("periodic", "list") => periodic::list(&config, flags),
+            ("periodic", "show") => periodic::show(&config, flags),
+            ("periodic", "run") => periodic::run_now(&config, flags),
+            ("periodic", _) => periodic::enable(&config, flags, inner == "enable"),
             _ => prune::expired(&config, flags),
         };
     }
-    if matches!(name, "limit" | "triage" | "workflow") {
+    if matches!(name, "limit" | "triage" | "workflow" | "periodic") {
         return Ok(usage(name));
     }
     let config = load(flags)?;

@@ -9,23 +9,28 @@ use reproq_model::queues::serves;
 use reproq_store::{QueueDepth, WorkerSeen};
 use serde_json::{Value, json};
 
+use super::periodic;
 use crate::exit::Failure;
 use crate::{output, wiring};
 
 /// Three default heartbeats: a worker that has been silent for longer is taken for gone.
 const SILENT: Duration = Duration::from_secs(15);
 
-/// Shows workers and queues.
+/// Shows workers, queues, and whether somebody runs the schedules.
 pub fn run(config: &Resolved, as_json: bool) -> Result<ExitCode, Failure> {
-    let (workers, depths) = wiring::runtime()?.block_on(async {
-        let store = wiring::store(config).await?;
-        store.check_schema().await?;
-        Ok::<_, Failure>((store.workers().await?, store.depths().await?))
+    let (workers, depths, (enabled, warning)) = wiring::operate(config, async |operator| {
+        Ok((operator.workers().await?, operator.depths().await?, periodic::look(operator).await?))
     })?;
     if as_json {
-        output::print(&as_object(&workers, &depths).to_string());
+        let mut object = as_object(&workers, &depths);
+        object["schedules"] = json!({"enabled": enabled, "warning": warning});
+        output::print(&object.to_string());
     } else {
         output::print(&as_text(&workers, &depths));
+        if enabled > 0 {
+            output::print(&format!("\n{enabled} schedules enabled: `reproq periodic list` shows them"));
+        }
+        warning.iter().for_each(|warning| output::complain(warning));
     }
     Ok(ExitCode::SUCCESS)
 }
