@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reproq_model::schedule::{NEVER, Overlap, Plan, RunTemplate, Schedule, plan};
 use reproq_model::{RunId, RunStatus};
-use reproq_store::{Fired, Schedules, Store, StoreError, Tick, Wake, Which};
+use reproq_store::{Fired, Store, StoreError, Tick, Wake, Which};
 use tokio::time::{sleep, timeout};
 
 use crate::database::{Database, both, claim_keyed, claim_one, deadline, finish, returned, within, worker};
