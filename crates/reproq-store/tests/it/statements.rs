@@ -9,19 +9,23 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
 use crate::database::{Database, Side, claim, sql_files, worker};
 
 /// Files that one dialect needs and the other does not.
-const POSTGRES_ONLY: [&str; 3] = [
+const POSTGRES_ONLY: [&str; 4] = [
+    // SQLite's one writer holds whatever it writes.
+    "hold_schedule.sql",
     // SQLite has one writer, so there are no keys and no rates to lock.
     "lock_keys.sql",
     "rates_locked.sql",
     // With SQLite an enqueue wakes the worker by writing to the file.
     "wants_wake.sql",
 ];
-const SQLITE_ONLY: [&str; 16] = [
+const SQLITE_ONLY: [&str; 19] = [
     // Reads before a write, so that an idle worker never takes the write lock.
     "claim_visit.sql",
     "divert_visit.sql",
     "glance.sql",
     // Writes, and their answers, that are one statement in PostgreSQL.
+    "is_enabled.sql",
+    "name_run.sql",
     "owned.sql",
     "prune_logs_slice.sql",
     "prune_slice.sql",
@@ -29,6 +33,7 @@ const SQLITE_ONLY: [&str; 16] = [
     "prune_workflows_slice.sql",
     "seen.sql",
     "silent_workers.sql",
+    "trim_ticks.sql",
     "workflow_blame.sql",
     "workflow_mend_forget.sql",
     "workflow_mend_note.sql",
