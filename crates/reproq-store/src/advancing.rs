@@ -66,7 +66,7 @@ pub(crate) struct Counted {
 #[derive(Debug, Default)]
 pub(crate) struct Moved {
     pub(crate) seen: i64,
-    pub(crate) moved: i64,
+    pub(crate) count: i64,
     pub(crate) queues: Vec<String>,
 }
 
@@ -142,7 +142,7 @@ impl Pass {
             return Ok(false);
         }
         self.done.counted += events.len() as u64;
-        let mut again = events.len() as i64 >= BATCH;
+        let mut again = is_full(events.len(), BATCH);
         let sums = sums(events);
         let mut steps = ledger.count(&sums).await?;
         self.name_culprits(ledger, &sums, &mut steps).await?;
@@ -164,12 +164,12 @@ impl Pass {
         }
         if !revive.is_empty() {
             let moved = ledger.revive(&revive).await?;
-            again |= moved.moved > 0;
+            again |= moved.count > 0;
             self.note(&moved, revive.iter().copied(), GO_ON_REVIVING);
         }
         if !fail.is_empty() {
             let moved = ledger.fail(&fail).await?;
-            again |= moved.moved > 0;
+            again |= moved.count > 0;
             self.note(&moved, fail.iter().map(|(place, _)| *place), LOOK_AGAIN);
         }
         if !release.is_empty() {
@@ -207,7 +207,7 @@ impl Pass {
     /// Has steps looked at again of which a statement has not moved all that waits.
     fn note(&mut self, moved: &Moved, places: impl Iterator<Item = Place>, what: i64) {
         let full = moved.seen >= BATCH;
-        let passed_over = moved.moved < moved.seen;
+        let passed_over = moved.count < moved.seen;
         if full || passed_over {
             self.notes.extend(places.map(|place| (place, what)));
         }
@@ -242,6 +242,11 @@ impl Pass {
         }
         Ok(())
     }
+}
+
+/// Whether so many are as many as one statement takes.
+pub(crate) fn is_full(found: usize, limit: i64) -> bool {
+    i64::try_from(found).is_ok_and(|found| found >= limit)
 }
 
 /// Events of a run are summed in the order in which they came.

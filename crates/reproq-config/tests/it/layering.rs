@@ -27,7 +27,7 @@ fn defaults_start_a_worker() {
     assert_eq!((worker.max_tasks_per_child, worker.max_task_memory), (None, None));
     assert_eq!(worker.max_child_growth, Some(256 << 20));
     assert_eq!(worker.max_child_age, Some(Duration::from_hours(1)));
-    assert!(!worker.reload);
+    assert!(!worker.reload && !worker.beat);
     assert_eq!(worker.payload_mode, PayloadMode::Stdin);
     assert_eq!(worker.python_bin, Path::new("python3"));
     assert_eq!(worker.executor_module, "reproq_django.executor");
@@ -76,6 +76,31 @@ fn the_database_is_named_by_flag_then_env_then_worker_section_then_top() {
     assert_eq!(site.host(), "site");
     let site = site.flag("dsn", "postgres://flag");
     assert_eq!(site.host(), "flag");
+}
+
+#[test]
+fn the_beat_command_has_a_database_of_its_own_if_the_file_says_so() {
+    let host = |site: &Site| site.load().for_beat().database().unwrap().dsn.to_string();
+    let site = Site::new().file("reproq.yaml", "dsn: postgres://top/db\n");
+    assert_eq!(host(&site), "postgres://top/db");
+    let site = site.file("reproq.yaml", "dsn: postgres://top/db\nbeat:\n  dsn: postgres://beat/db\n");
+    assert_eq!(host(&site), "postgres://beat/db");
+    assert_eq!(site.load().database().unwrap().dsn.to_string(), "postgres://top/db", "a worker's is another");
+    assert_eq!(host(&site.env("DATABASE_URL", "postgres://env/db")), "postgres://env/db");
+    let site = Site::new().file("reproq.yaml", "beat:\n  dsn: postgres://beat/db\n");
+    assert_eq!(host(&site.flag("dsn", "postgres://flag/db")), "postgres://flag/db");
+}
+
+#[test]
+fn a_worker_runs_schedules_when_it_is_told_to() {
+    assert!(!Site::new().load().worker().beat);
+    assert_eq!(Site::new().load().beat().interval, Duration::from_secs(1));
+    assert!(Site::new().file("reproq.yaml", "worker:\n  beat: true\n").load().worker().beat);
+    assert!(Site::new().env("REPROQ_BEAT", "yes").load().worker().beat);
+    assert!(!Site::new().env("REPROQ_BEAT", "yes").flag("beat", "off").load().worker().beat);
+    let site = Site::new().file("reproq.toml", "[beat]\ninterval = '30s'\n");
+    assert_eq!(site.load().beat().interval, Duration::from_secs(30));
+    assert_eq!(site.flag("interval", "250ms").load().beat().interval, Duration::from_millis(250));
 }
 
 #[test]
@@ -199,7 +224,7 @@ fn every_documented_flag_of_the_worker_is_an_option() {
     for flag in "config dsn worker-id process-role queues allowed-task-modules concurrency lease-seconds \
         heartbeat-seconds reclaim-interval-seconds payload-mode priority-aging-factor logs-dir metrics-port \
         metrics-addr metrics-auth-token metrics-allow-cidrs metrics-auth-limit metrics-auth-window \
-        metrics-auth-max-entries metrics-tls-cert metrics-tls-key metrics-tls-client-ca"
+        metrics-auth-max-entries metrics-tls-cert metrics-tls-key metrics-tls-client-ca beat interval"
         .split_whitespace()
     {
         assert!(flags.contains(&flag), "{flag}");

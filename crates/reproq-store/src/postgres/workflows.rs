@@ -8,7 +8,9 @@ use sqlx::{Connection as _, Row as _, query};
 use uuid::Uuid;
 
 use super::PostgresStore;
-use crate::advancing::{self, BATCH, Counted, Event, Ledger, Moved, Place, Standing, Sum, WORKFLOWS, Wanted};
+use crate::advancing::{
+    self, BATCH, Counted, Event, Ledger, Moved, Place, Standing, Sum, WORKFLOWS, Wanted, is_full,
+};
 use crate::workflow_rows::{counted, event, standing};
 use crate::{Advanced, StoreError};
 
@@ -28,7 +30,7 @@ pub(super) async fn advance(store: &PostgresStore) -> Result<Advanced, StoreErro
         }
         done => done?,
     };
-    Ok(Advanced { more: done.more || found.len() as i64 >= WORKFLOWS, ..done })
+    Ok(Advanced { more: done.more || is_full(found.len(), WORKFLOWS), ..done })
 }
 
 async fn one_by_one(store: &PostgresStore, ids: &[WorkflowId]) -> Result<Advanced, StoreError> {
@@ -78,7 +80,7 @@ async fn pick(store: &PostgresStore) -> Result<Vec<WorkflowId>, StoreError> {
                 for row in &rows {
                     found.insert(workflow_id(row)?);
                 }
-                if found.len() as i64 >= WORKFLOWS {
+                if is_full(found.len(), WORKFLOWS) {
                     break;
                 }
             }
@@ -104,7 +106,7 @@ fn columns(places: &[Place]) -> (Vec<Uuid>, Vec<i32>) {
 }
 
 fn moved(row: &PgRow) -> Result<Moved, sqlx::Error> {
-    Ok(Moved { seen: row.try_get("seen")?, moved: row.try_get("moved")?, queues: Vec::new() })
+    Ok(Moved { seen: row.try_get("seen")?, count: row.try_get("moved")?, queues: Vec::new() })
 }
 
 fn moved_to_queues(row: &PgRow) -> Result<Moved, sqlx::Error> {

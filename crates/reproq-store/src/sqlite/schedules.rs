@@ -202,7 +202,7 @@ async fn write_tick(
     run: Option<&ScheduledRun>,
 ) -> Result<Option<RunId>, sqlx::Error> {
     let at = written(tick.scheduled_at);
-    let new = query(include_str!("sql/write_tick.sql"))
+    let new = query(include_str!("sql/write_ticks.sql"))
         .bind(name)
         .bind(&at)
         .bind(tick.state)

@@ -8,7 +8,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Connection as _, Row as _, query};
 
 use super::SqliteStore;
-use crate::advancing::{self, BATCH, Counted, Event, Ledger, Moved, Place, Standing, Sum, WORKFLOWS, Wanted};
+use crate::advancing::{
+    self, BATCH, Counted, Event, Ledger, Moved, Place, Standing, Sum, WORKFLOWS, Wanted, is_full,
+};
 use crate::workflow_rows::{counted, event, standing};
 use crate::{Advanced, StoreError};
 
@@ -24,7 +26,7 @@ pub(super) async fn advance(store: &SqliteStore) -> Result<Advanced, StoreError>
             let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             let done = advancing::advance(&mut Statements(&mut transaction), &found).await?;
             transaction.commit().await?;
-            Ok(Advanced { more: done.more || found.len() as i64 >= WORKFLOWS, ..done })
+            Ok(Advanced { more: done.more || is_full(found.len(), WORKFLOWS), ..done })
         })
         .await
 }
@@ -41,7 +43,7 @@ async fn pick(connection: &mut SqliteConnection) -> Result<Vec<WorkflowId>, sqlx
         for row in &rows {
             found.insert(workflow_id(row)?);
         }
-        if found.len() as i64 >= WORKFLOWS {
+        if is_full(found.len(), WORKFLOWS) {
             break;
         }
     }
@@ -78,7 +80,7 @@ fn pairs(places: &[Place]) -> String {
 /// What a statement has moved; one writer meets nothing that somebody holds.
 fn moved(count: usize, queues: BTreeSet<String>) -> Moved {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
-    Moved { seen: count, moved: count, queues: queues.into_iter().collect() }
+    Moved { seen: count, count, queues: queues.into_iter().collect() }
 }
 
 fn queue(row: &SqliteRow) -> Result<String, sqlx::Error> {

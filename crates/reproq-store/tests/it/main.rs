@@ -20,6 +20,7 @@ mod prune;
 mod queues;
 mod race;
 mod registry;
+mod schedules;
 mod sequences;
 mod statements;
 mod together;

@@ -9,19 +9,23 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _};
 use crate::database::{Database, Side, claim, sql_files, worker};
 
 /// Files that one dialect needs and the other does not.
-const POSTGRES_ONLY: [&str; 3] = [
+const POSTGRES_ONLY: [&str; 4] = [
+    // SQLite's one writer holds whatever it writes.
+    "hold_schedule.sql",
     // SQLite has one writer, so there are no keys and no rates to lock.
     "lock_keys.sql",
     "rates_locked.sql",
     // With SQLite an enqueue wakes the worker by writing to the file.
     "wants_wake.sql",
 ];
-const SQLITE_ONLY: [&str; 16] = [
+const SQLITE_ONLY: [&str; 19] = [
     // Reads before a write, so that an idle worker never takes the write lock.
     "claim_visit.sql",
     "divert_visit.sql",
     "glance.sql",
     // Writes, and their answers, that are one statement in PostgreSQL.
+    "is_enabled.sql",
+    "name_run.sql",
     "owned.sql",
     "prune_logs_slice.sql",
     "prune_slice.sql",
@@ -29,6 +33,7 @@ const SQLITE_ONLY: [&str; 16] = [
     "prune_workflows_slice.sql",
     "seen.sql",
     "silent_workers.sql",
+    "trim_ticks.sql",
     "workflow_blame.sql",
     "workflow_mend_forget.sql",
     "workflow_mend_note.sql",
@@ -37,7 +42,7 @@ const SQLITE_ONLY: [&str; 16] = [
     "workflow_totals.sql",
 ];
 
-fn folder(dialect: &str) -> PathBuf {
+pub fn folder(dialect: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src").join(dialect).join("sql")
 }
 
@@ -165,7 +170,7 @@ async fn plans_cost_their_batch(db: &Database, session: &str, why: &str) {
 }
 
 /// Rows that a node returned over all its loops; 0 if it never ran.
-fn actual_rows(node: &str) -> f64 {
+pub fn actual_rows(node: &str) -> f64 {
     let number = |label: &str| -> Option<f64> {
         node.split("actual ").nth(1)?.split(label).nth(1)?.split([' ', ')']).next()?.parse().ok()
     };
@@ -173,7 +178,7 @@ fn actual_rows(node: &str) -> f64 {
 }
 
 /// What the worker's sessions are set to.
-const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+pub const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
     SET enable_mergejoin = off; SET enable_hashjoin = off; SET jit = off; SET max_parallel_workers_per_gather = 0";
 
 #[tokio::test]

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use reproq_model::{RunId, RunStatus};
-use reproq_store::{Control, Explanation, Holder, KeyWord, RateRow, RunFacts, WorkerSeen};
+use reproq_model::workflow::Policy;
+use reproq_model::{RunId, RunStatus, WorkflowId, WorkflowStatus};
+use reproq_store::{
+    Control, Culprit, Explanation, Holder, KeyWord, Member, RateRow, RunFacts, StepFacts, WaitsFor,
+    WorkerSeen, WorkflowFacts,
+};
 use serde_json::json;
 
 use super::{Reason, reasons};
@@ -399,4 +403,104 @@ fn what_the_error_says_already_is_not_said_twice_and_a_success_needs_no_more_wor
     let reason = only(&facts);
     assert!(!reason.text.contains('['), "{}", reason.text);
     assert_eq!(reason.details["attempt"]["outcome"], "returned");
+}
+
+fn member(id: i64, status: RunStatus, last_error: Option<&str>) -> Member {
+    Member {
+        id: RunId(id),
+        status,
+        queue_name: "mail".to_owned(),
+        task_path: "shop.tasks.pay".to_owned(),
+        step: Some(1),
+        after_step: None,
+        last_error: last_error.map(str::to_owned),
+    }
+}
+
+fn in_workflow(mut facts: Explanation, runs: Vec<Member>, culprit: Option<Culprit>) -> Explanation {
+    facts.run.workflow_id = Some(WorkflowId::NIL);
+    facts.run.step = Some(2);
+    facts.run.after_step = Some(1);
+    let workflow = WorkflowFacts {
+        id: WorkflowId::NIL,
+        status: WorkflowStatus::Running,
+        policy: Policy::Fail,
+        expected: 9,
+        succeeded: 0,
+        failed: 0,
+        final_step: Some(2),
+        callback: None,
+        on_failure: None,
+        uncounted: 0,
+        created_at: NOW,
+        finished_at: None,
+        now: NOW,
+        steps: vec![StepFacts { step: 1, pending: 7, failed: 0, culprit }],
+    };
+    facts.waits_for = Some(WaitsFor { workflow, runs });
+    facts
+}
+
+#[test]
+fn a_member_names_whom_it_waits_for() {
+    let waiting = || {
+        let mut facts = facts();
+        facts.run.status = RunStatus::Waiting;
+        facts
+    };
+    let some = vec![member(7, RunStatus::Failed, Some("no\nmoney")), member(8, RunStatus::Running, None)];
+    let reason = only(&in_workflow(waiting(), some, None));
+    assert_eq!(reason.code, "waiting_for_step");
+    assert!(
+        reason.text.ends_with(
+            "has 7 to end: run 7 of shop.tasks.pay (FAILED: no money), run 8 of shop.tasks.pay (RUNNING)"
+        ),
+        "{}",
+        reason.text
+    );
+    assert_eq!(reason.as_object()["runs"][1]["result_id"], 8);
+    assert_eq!(reason.advice, Some(format!("`reproq workflow show {}`", WorkflowId::NIL)));
+
+    let many = (0..6).map(|id| member(id, RunStatus::Ready, None)).collect();
+    let reason = only(&in_workflow(waiting(), many, None));
+    assert!(reason.text.ends_with("run 4 of shop.tasks.pay (READY), and more"), "{}", reason.text);
+    assert_eq!(reason.as_object()["runs"].as_array().unwrap().len(), 5);
+
+    let reason = only(&in_workflow(waiting(), vec![], None));
+    assert!(reason.text.contains("is over"), "{}", reason.text);
+
+    let mut facts = in_workflow(waiting(), vec![], None);
+    facts.run.after_step = None;
+    facts.waits_for.as_mut().unwrap().workflow.on_failure = Some(facts.run.id);
+    assert_eq!(only(&facts).code, "waiting_for_failure");
+}
+
+#[test]
+fn who_failed_for_anothers_sake_names_the_culprit() {
+    let mut facts =
+        ended(RunStatus::Failed, "workflow_failed", "shop.tasks.pay run 7 ended FAILED: no money");
+    facts.run.errors =
+        json!([{"kind": "workflow_failed", "message": "run 7 ended", "failed_result_id": 7}]).to_string();
+    let advice = |facts: &Explanation| only(facts).advice.unwrap();
+    let facts = in_workflow(facts, vec![], None);
+    assert_eq!(only(&facts).code, "workflow_failed");
+    assert!(only(&facts).text.ends_with("run 7 ended"), "{}", only(&facts).text);
+    assert_eq!(advice(&facts), "`reproq why 7`, then `reproq triage retry --id 7`: this run follows");
+    assert_eq!(only(&facts).as_object()["culprit"], 7);
+
+    // The one that is written down runs again, another keeps the step bad.
+    let culprit = |status| Culprit { id: RunId(8), task_path: None, status, last_error: None };
+    let another = in_workflow(facts.clone(), vec![], Some(culprit(Some(RunStatus::Failed))));
+    assert!(advice(&another).contains("--id 8"), "{}", advice(&another));
+    let gone = in_workflow(facts, vec![], Some(culprit(None)));
+    assert_eq!(advice(&gone), "`reproq replay --id 12` runs it by itself");
+}
+
+#[test]
+fn the_run_for_a_failure_that_never_was_was_not_needed() {
+    let mut facts =
+        ended(RunStatus::Cancelled, "discarded", "the workflow succeeded, so this was not needed");
+    assert_eq!(only(&facts).code, "discarded");
+    facts.run.workflow_id = Some(WorkflowId::NIL);
+    assert_eq!(only(&facts).code, "not_needed");
 }

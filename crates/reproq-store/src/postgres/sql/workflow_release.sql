@@ -1,10 +1,10 @@
 -- WAITING -> READY for what waits for these steps. A run that somebody holds is passed over: fewer are moved than seen. Row by row and
--- by id alone, as in finish.sql.
+-- by id alone, as in finish.sql; OFFSET 0 keeps it so.
 -- $1 ids, $2 steps, $3 limit
 WITH waiting AS MATERIALIZED (
     SELECT r.result_id FROM unnest($1::uuid[], $2::int[]) AS s (workflow_id, step) CROSS JOIN LATERAL (
         SELECT x.result_id FROM task_runs x
-         WHERE x.workflow_id = s.workflow_id AND x.after_step = s.step AND x.status = 'WAITING') AS r LIMIT $3
+         WHERE x.workflow_id = s.workflow_id AND x.after_step = s.step AND x.status = 'WAITING' OFFSET 0) AS r LIMIT $3
 ), taken AS MATERIALIZED (
     SELECT w.result_id FROM waiting w CROSS JOIN LATERAL (
         SELECT x.status FROM task_runs x WHERE x.result_id = w.result_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS r

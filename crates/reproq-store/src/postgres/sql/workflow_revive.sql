@@ -3,8 +3,9 @@
 -- $1 ids, $2 steps, $3 limit
 WITH failed AS MATERIALIZED (
     SELECT r.result_id FROM unnest($1::uuid[], $2::int[]) AS s (workflow_id, step) CROSS JOIN LATERAL (
-        SELECT x.result_id FROM task_runs x WHERE x.workflow_id = s.workflow_id AND x.after_step = s.step AND x.status = 'FAILED'
-           AND x.errors_json -> -1 ->> 'kind' = 'workflow_failed') AS r LIMIT $3
+        -- By the workflow alone: there may be very many FAILED runs.
+        SELECT x.result_id, x.status, x.after_step, x.errors_json FROM task_runs x WHERE x.workflow_id = s.workflow_id OFFSET 0) AS r
+     WHERE r.status = 'FAILED' AND r.after_step = s.step AND r.errors_json -> -1 ->> 'kind' = 'workflow_failed' LIMIT $3
 ), taken AS MATERIALIZED (
     SELECT w.result_id FROM failed w CROSS JOIN LATERAL (
         SELECT x.status FROM task_runs x WHERE x.result_id = w.result_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) AS r

@@ -1,11 +1,16 @@
 //! Workflows: what the end of a member does to those that wait, whoever ended it and however.
 
+mod again;
+mod crowd;
+mod ends;
+mod plans;
+mod sweep;
+
 use reproq_model::{RunId, WorkflowId};
 use reproq_store::{Advanced, Registration, Store};
 use uuid::Uuid;
 
-use crate::database::{Database, both, claim, failed, finish, ids, returned, worker};
-use crate::graph::watch_moves;
+use crate::database::{Database, claim, failed, finish, ids, returned, worker};
 
 /// A member: the step that it counts for, and the one that it waits for.
 pub type Place = (i32, Option<i32>);
@@ -110,58 +115,9 @@ async fn run(store: &dyn Store, expected: &[RunId], bad: &[RunId]) {
     advance(store).await;
 }
 
+/// Three runs, one after the other.
 const CHAIN: [Place; 3] = [(1, None), (2, Some(1)), (3, Some(2))];
 /// A group of three, and a callback.
 const CHORD: [Place; 4] = [(1, None), (1, None), (1, None), (2, Some(1))];
-
-both! {
-    async fn a_chain_goes_on_run_by_run(db: &Database) {
-        watch_moves(db).await;
-        let store = db.store().await;
-        let chain = db.workflow("fail", &CHAIN).await;
-        for at in 0..3 {
-            assert_eq!(db.of_workflow(&chain, "status").await, "RUNNING");
-            run(&*store, &chain.runs[at..=at], &[]).await;
-        }
-        assert_eq!(db.of_workflow(&chain, "status").await, "SUCCESSFUL");
-        assert_eq!(db.of_workflow(&chain, "success_count").await, "3");
-        assert_ne!(db.of_workflow(&chain, "finished_at").await, "");
-        assert_eq!(db.number("SELECT count(*) FROM reproq_workflow_events").await, 0);
-    }
-
-    async fn a_chord_waits_for_all_its_members(db: &Database) {
-        watch_moves(db).await;
-        let store = db.store().await;
-        let chord = db.workflow("fail", &CHORD).await;
-        let owner = someone();
-        for left in [2, 1, 0] {
-            let member = claim(&*store, &owner, 1).await.pop().unwrap();
-            let finished = store.finish(reproq_store::Fence::Owner(owner.incarnation), &[crate::database::ending(&member, returned("1"))]).await.unwrap();
-            assert!(finished.of_workflows);
-            let done = advance(&*store).await;
-            assert_eq!(done.released.is_empty(), left > 0);
-        }
-        assert_eq!(db.of_workflow(&chord, "status").await, "RUNNING");
-        run(&*store, &chord.runs[3..], &[]).await;
-        assert_eq!(db.of_workflow(&chord, "status").await, "SUCCESSFUL");
-    }
-
-    async fn a_failure_ends_what_waits_for_it(db: &Database) {
-        watch_moves(db).await;
-        let store = db.store().await;
-        let (chain, sorry) = db.workflow_with_on_failure("fail", &CHAIN).await;
-        run(&*store, &chain.runs[..1], &chain.runs[..1]).await;
-        assert_eq!(db.statuses(&chain.runs).await, ["FAILED", "FAILED", "FAILED"]);
-        assert_eq!(db.of_workflow(&chain, "status").await, "FAILED");
-        assert_eq!(db.of_workflow(&chain, "failure_count").await, "3");
-        for spoilt in &chain.runs[1..] {
-            let why = format!("shop.tasks.send run {} ended FAILED: no luck", chain.runs[0]);
-            assert_eq!(db.column(*spoilt, "last_error").await.unwrap(), why);
-            let errors: serde_json::Value = serde_json::from_str(&db.column(*spoilt, "errors_json").await.unwrap()).unwrap();
-            assert_eq!(errors[0]["kind"], "workflow_failed");
-            assert_eq!(errors[0]["message"], why);
-            assert_eq!(errors[0]["failed_result_id"], chain.runs[0].0);
-        }
-        run(&*store, &[sorry], &[]).await;
-    }
-}
+/// `chord(group(chain(a, b), c), d)`.
+const NESTED: [Place; 4] = [(1, None), (2, Some(1)), (2, None), (3, Some(2))];
