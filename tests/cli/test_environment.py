@@ -102,6 +102,22 @@ def test_what_the_operator_said_stands(worker, monkeypatch, project):
     assert "REPROQ_DATABASE_URL" not in worker("worker", "--config", "other.toml")["environment"]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("reproq.yaml", "worker:\n  concurrency: 2\nbeat:\n  interval: 5s\n\n  # ours\n  dsn: x\nlog:\n  level: info\n"),
+        ("reproq.toml", '[worker]\nconcurrency = 2\n[beat]\ninterval = "5s"\ndsn = "x"\n\n[log]\nlevel = "info"\n'),
+        ("reproq.toml", 'beat.dsn = "x"\n'),
+    ],
+)  # fmt: skip
+def test_the_database_of_the_schedulers_is_theirs(worker, project, name, text):
+    (project / name).write_text(text)
+    assert "REPROQ_DATABASE_URL" not in worker("beat")["environment"]
+    assert "REPROQ_DATABASE_URL" not in worker("schedule", "--interval", "5s")["environment"]
+    for words in (["worker"], ["periodic", "list"]):
+        assert "REPROQ_DATABASE_URL" in worker(*words)["environment"]
+
+
 def test_another_database_has_its_own_queues(worker, settings):
     settings.REPROQ_QUEUE_DATABASES = {"reports-*": "postgres"}
     found = worker("worker", "--database", "postgres")["environment"]

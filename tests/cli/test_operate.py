@@ -4,6 +4,7 @@ import pytest
 from django.core.management import call_command
 
 from reproq_django.cli import operate
+from reproq_django.models import PeriodicTask
 
 ROUTES = {"mail": "postgres", "reports-*": "postgres"}
 
@@ -58,6 +59,18 @@ def test_the_database_is_the_one_that_the_flags_are_about(worker, routed, argume
     assert worker(*arguments)["environment"]["REPROQ_DB_ALIAS"] == alias
 
 
+@pytest.mark.django_db(transaction=True, databases=["default", "postgres"])
+def test_a_schedule_is_looked_for_where_it_is(worker, routed):
+    PeriodicTask(name="a", task_path="x", cron_expr="@daily").save(using="postgres")
+
+    def alias(*words):
+        return worker("periodic", *words)["environment"]["REPROQ_DB_ALIAS"]
+
+    assert alias("show", "a", "--json") == "postgres"
+    assert alias("run", "b") == alias("list") == "default"
+    assert alias("show", "a", "--database", "default") == "default"
+
+
 def test_a_task_is_paused_wherever_its_runs_may_be(worker, routed, monkeypatch):
     asked = []
     monkeypatch.setattr(operate, "run_in", lambda command, aliases, arguments: asked.extend(aliases) or 0)
@@ -68,6 +81,7 @@ def test_a_task_is_paused_wherever_its_runs_may_be(worker, routed, monkeypatch):
 def test_only_commands_for_which_it_makes_sense_run_everywhere():
     assert {name for name, command in operate.COMMANDS.items() if command.in_all} == {
         "queues",
+        "schedule",
         "reclaim",
         "prune",
         "prune-successful",

@@ -15,7 +15,8 @@ from reproq_django.cli.worker import refuse_bad_settings
 from reproq_django.db import default_alias
 
 HELP = (
-    "Run runserver and a worker in one console, both with the code as it is saved; for development. "
+    "Run runserver and a worker, which fires schedules as well, in one console, both with the code as it is "
+    "saved; for development. "
     "What stands after -- are flags of the worker."
 )
 #: What stands after ``--`` is the binary's.

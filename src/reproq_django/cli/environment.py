@@ -28,6 +28,12 @@ CONFIG_NAMES = ("reproq.yaml", "reproq.yml", "reproq.toml", ".reproq.yaml", ".re
 #: What libpq and the binary both understand; Django's other OPTIONS concern Django alone.
 _POSTGRES_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "application_name", "options")
 
+#: The part of a config file, in either format, that concerns no other command.
+_BEAT_SECTION = re.compile(
+    r"^beat\..*\n|^beat[ ]*:.*\n(?:[ \t]+.*\n|[ \t]*#.*\n|\n)*|^[ \t]*\[beat\].*\n(?:(?![ \t]*\[).*\n)*",
+    re.MULTILINE,
+)
+
 
 def worker_environment(alias: str, arguments: Sequence[str], *, development: bool = False) -> dict[str, str]:
     """The environment for ``reproq <arguments>`` against the database ``alias``.
@@ -40,6 +46,8 @@ def worker_environment(alias: str, arguments: Sequence[str], *, development: boo
     """
     environment = dict(os.environ)
     config = _config_text(arguments)
+    if not set(arguments[:1]) & {"beat", "schedule"}:
+        config = _BEAT_SECTION.sub("", config)
     if not _said("dsn", arguments, "REPROQ_DATABASE_URL", config):
         # Not DATABASE_URL: many sites build DATABASES from it, and the worker hands it to them untouched.
         environment["REPROQ_DATABASE_URL"] = _chosen_url(alias)
@@ -184,7 +192,7 @@ def _said(flag: str, arguments: Sequence[str], variable: str, config: str) -> bo
     if variable and os.environ.get(variable):
         return True
     return (
-        re.search(rf"^\s*['\"]?(worker\.)?{flag.replace('-', '_')}['\"]?\s*[:=]", config, re.MULTILINE)
+        re.search(rf"^\s*['\"]?((worker|beat)\.)?{flag.replace('-', '_')}['\"]?\s*[:=]", config, re.MULTILINE)
         is not None
     )
 

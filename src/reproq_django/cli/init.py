@@ -29,6 +29,8 @@ worker:
   # queues: [default]
   # executor_mode: pool
   # logs: database
+  # Fire schedules as well; any number of workers may, and each time fires once.
+  # beat: true
 """,
     "toml": """\
 # The worker's configuration; `manage.py reproq config --explain` says where each value comes from.
@@ -38,6 +40,8 @@ concurrency = 10
 # queues = ["default"]
 # executor_mode = "pool"
 # logs = "database"
+# Fire schedules as well; any number of workers may, and each time fires once.
+# beat = true
 """,
 }
 
@@ -75,7 +79,9 @@ def run(command: BaseCommand, options: dict[str, Any]) -> int:
         _install_if_missing(command, options)
     if not reproq_backends():
         command.stdout.write("\nTo send tasks to Reproq, add to the settings:\n\n" + SETTINGS_LINES)
-    command.stdout.write("\nStart a worker with `manage.py reproq worker`.")
+    command.stdout.write(
+        "\nStart a worker with `manage.py reproq worker`; with --beat it fires schedules as well."
+    )
     return 0
 
 
