@@ -25,6 +25,7 @@ class Celery(Peer):
             "CELERY_BROKER_URL": site["redis"] if self.stores == "redis" else site["amqp"],
             "CELERY_RESULT_BACKEND": site["redis"] if self.stores == "redis" else "rpc://",
             "CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP": True,
+            "CELERY_TASK_DEFAULT_QUEUE": site.get("queue", "celery"),
         }
         if self.late:
             settings |= {
@@ -50,6 +51,7 @@ def _celery(name: str, title: str, stores: str, **more: Any) -> Celery:
         packages=(*SITE, "celery[redis]"),
         released="celery",
         isolation="slot",
+        pace=600,
         **more,
     )
 

@@ -36,5 +36,6 @@ PEERS = (
         apps=("chancy.contrib.django",),
         results="not stored",
         isolation="slot",
+        pace=170,
     ),
 )

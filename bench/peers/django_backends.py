@@ -1,7 +1,8 @@
 """Backends of ``django.tasks`` on the site's own PostgreSQL.
 
 django-tasks-db: two ``db_worker`` processes, as its README starts them; ``--interval`` stays at its second,
-which is what its users wait for on an idle worker. It has no bulk enqueue.
+which is what its users wait for on an idle worker; ``--no-startup-delay``, as two cannot stampede. It has no
+bulk enqueue.
 
 django-ox: one ``ox_worker`` with ``--processes 2`` of one thread each, for two tasks at a time in processes of
 their own; ``--interval`` at its default. Bulk enqueue is its own ``enqueue_many``. Both with CONN_MAX_AGE=None,
@@ -24,7 +25,7 @@ class DjangoTasksDb(Peer):
         return {"TASKS": {"default": backend}, "DATABASES": _kept(site)}
 
     def commands(self, site: Site) -> Sequence[Sequence[str]]:
-        return [self.manage("db_worker", "--verbosity", "0")] * self.processes
+        return [self.manage("db_worker", "--no-startup-delay", "--verbosity", "0")] * self.processes
 
 
 @dataclass(frozen=True)

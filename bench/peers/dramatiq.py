@@ -49,5 +49,6 @@ PEERS = (
         released="dramatiq",
         apps=("django_dramatiq",),
         isolation="slot",
+        pace=2_000,
     ),
 )

@@ -55,6 +55,7 @@ def _huey(stores: str, title: str) -> Huey:
         released="huey",
         apps=("huey.contrib.djhuey",),
         isolation="slot",
+        pace=2_000,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,9 @@ class Peer:
     """What a task that brings its process down takes with it: itself, its slot's process, or the worker."""
     durable_redis: bool = False
     """Redis flushes each write, not once a second."""
-    processes: int = field(default=2)
+    processes: int = 2
+    pace: int = 500
+    """No-ops a second, roughly: says only how many make a measurement long enough."""
 
     @property
     def python(self) -> Path:

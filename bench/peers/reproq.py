@@ -18,6 +18,7 @@ from bench.peers.peer import OURS, Peer, Site
 
 MODES = ("pool", "fork", "process")
 ISOLATION = {"pool": "slot", "fork": "task", "process": "task"}
+PACE = {"pool": 8_000, "fork": 300, "process": 4}
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def ours(mode: str, stores: str, *, slots: int = 2, processes: int = 1) -> Repro
         module="reproq",
         apps=("reproq_django",),
         isolation=ISOLATION[mode],
+        pace=PACE[mode],
         mode=mode,
         slots=slots,
         processes=processes,

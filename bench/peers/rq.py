@@ -31,5 +31,6 @@ PEERS = (
         released="rq",
         apps=("django_rq",),
         isolation="task",
+        pace=80,
     ),
 )

@@ -28,4 +28,5 @@ def left(total):
         if settings.CELERY_BROKER_URL.startswith("redis"):
             client = connection.default_channel.client
             return client.llen("celery") + client.hlen("unacked")
-        return Queue("celery", channel=connection.default_channel).queue_declare(passive=True).message_count
+        queue = Queue(settings.CELERY_TASK_DEFAULT_QUEUE, channel=connection.default_channel)
+        return queue.queue_declare(passive=True).message_count

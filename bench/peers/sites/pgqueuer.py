@@ -1,6 +1,7 @@
 """pgqueuer: plain functions in threads of its worker, enqueued by psycopg."""
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -41,6 +42,7 @@ async def worker():
     import django
 
     django.setup()
+    logging.getLogger("pgqueuer").setLevel(logging.WARNING)
     connection = await connect()
     manager = PgQueuer(AsyncpgDriver(connection))
     for kind, function in work.SYNC.items():

@@ -1,5 +1,6 @@
 """pgqueuer: coroutines in the event loop of its worker, enqueued by asyncpg from another one."""
 
+import logging
 from contextlib import asynccontextmanager
 
 from pgqueuer import AsyncpgDriver, PgQueuer
@@ -33,6 +34,7 @@ async def worker():
     import django
 
     django.setup()
+    logging.getLogger("pgqueuer").setLevel(logging.WARNING)
     connection = await pgqueuer.connect()
     manager = PgQueuer(AsyncpgDriver(connection))
     for kind, function in work.ASYNC.items():
