@@ -1,4 +1,6 @@
-"""``python -m bench.peers``: sets up Django, for the parts of ``bench`` that know our tables; then ``plan``."""
+"""``python -m bench.peers``: sets up Django, for the parts of ``bench`` that know our tables; then
+``plan``.
+"""
 
 import json
 import os

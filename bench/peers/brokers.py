@@ -90,7 +90,7 @@ class Places:
         return self._templates
 
     def new(self, peer: Peer, *, as_template: bool = False) -> tuple[dict[str, Any], str]:
-        """An entry of DATABASES and an address; on PostgreSQL a copy of the peer's template, once that is there."""
+        """An entry of DATABASES and an address; on PostgreSQL a copy of the peer's template."""
         if peer.on_sqlite:
             return self._sqlite.new_database()
         template = f"template_{peer.name.replace('-', '_')}"
@@ -124,6 +124,10 @@ class Places:
             self._cluster.sql("ANALYZE", name)
         self._cluster.sql("CHECKPOINT")
 
+    def execute(self, statement: str, name: str) -> None:
+        """Outside a transaction."""
+        self._cluster.sql(statement, name)
+
     def row(self, query: str, name: str = "postgres") -> tuple[Any, ...]:
         import psycopg
 
@@ -143,5 +147,3 @@ def start(peer: Peer, folder: Path) -> Broker | None:
 
         return Rabbit(folder)
     return None
-
-

@@ -16,24 +16,25 @@ from bench.peers import (
 )
 from bench.peers.peer import Peer
 
-OTHERS: tuple[Peer, ...] = (
-    *pgqueuer.PEERS,
-    *procrastinate.PEERS,
-    *django_backends.PEERS,
-    *django_q2.PEERS,
-    *chancy.PEERS,
-    *huey.PEERS,
-    *dramatiq.PEERS,
-    *celery.PEERS,
-    *rq.PEERS,
+MODULES = (
+    reproq,
+    pgqueuer,
+    procrastinate,
+    django_backends,
+    django_q2,
+    chancy,
+    huey,
+    dramatiq,
+    celery,
+    rq,
 )
-PEERS: tuple[Peer, ...] = (*reproq.PEERS, *OTHERS)
+PEERS: tuple[Peer, ...] = tuple(peer for module in MODULES for peer in module.PEERS)
 QUICK = ("pgqueuer", "django-tasks-db", "huey-redis")
 """Of the others, in a quick run: the fastest, Django's own and a broker's."""
 
 ABSENT = {
     "reproq-django 0.1.529 and its own worker": (
-        "left out: neither the package nor its worker is on PyPI, so it cannot be installed as its users would"
+        "neither the package nor its worker is on PyPI, so its users cannot install it from there"
     ),
 }
 """What the comparison was asked for and cannot have; said with its results."""

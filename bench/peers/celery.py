@@ -1,10 +1,10 @@
 """Celery with two prefork children.
 
-Redis holds tasks and results, or RabbitMQ the tasks (durable queue, persistent messages: Celery's defaults) and
-results go back to their caller as messages (``rpc://``), which is its cheapest. Events, gossip and mingle are
-off, as its manual advises for speed; the prefetch of 4 per child and acknowledging early are its defaults.
-``late`` is what who must not lose tasks sets: ``acks_late``, ``reject_on_worker_lost`` and a prefetch of 1.
-``durable`` is the default again, on a Redis that flushes each write.
+Redis holds tasks and results, or RabbitMQ the tasks (durable queue, persistent messages: Celery's defaults)
+and results go back to their caller as messages (``rpc://``), which is its cheapest. Events, gossip and
+mingle are off, as its manual advises for speed; the prefetch of 4 per child and acknowledging early are its
+defaults. ``late`` is what who must not lose tasks sets: ``acks_late``, ``reject_on_worker_lost`` and a
+prefetch of 1. ``durable`` is the default again, on a Redis that flushes each write.
 """
 
 from __future__ import annotations

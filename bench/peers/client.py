@@ -39,7 +39,7 @@ class Orders:
 
     async def open(self) -> None:
         if self.is_async:
-            await self._site.open()
+            await self._site.opened()
 
     async def ping(self) -> bool:
         return True
@@ -155,3 +155,6 @@ if __name__ == "__main__":
         asyncio.run(followed)
     else:
         _run(followed)
+    # Some libraries' threads would go on.
+    _answers.flush()
+    os._exit(0)

@@ -42,9 +42,7 @@ def of_database(place: Place) -> Iterator[DatabaseCost]:
     yield cost
     after = _counters(place)
     names = (*COUNTERS, "wal_bytes")
-    cost.counts = {
-        name: float(new - old) for name, new, old in zip(names, after, before, strict=True)
-    }
+    cost.counts = {name: float(new - old) for name, new, old in zip(names, after, before, strict=True)}
 
 
 def _counters(place: Place) -> tuple[int, ...]:
@@ -91,7 +89,9 @@ class Spent:
 
     def figures(self) -> dict[str, float]:
         spent = {name: self._after[name] - value for name, value in self._before.items()}
-        tasks, clock = max(1, self._ended - self._begun), max(1e-9, spent["clock"])
+        tasks, clock = self._ended - self._begun, max(1e-9, spent["clock"])
+        if tasks <= 0:
+            return {}
         ours = spent["worker"] + spent["database"] + spent["broker"] + spent["own"]
         return {
             "worker_cpu_ms": spent["worker"] / tasks * 1000,

@@ -1,12 +1,13 @@
 """Backends of ``django.tasks`` on the site's own PostgreSQL.
 
 django-tasks-db: two ``db_worker`` processes, as its README starts them; ``--interval`` stays at its second,
-which is what its users wait for on an idle worker; ``--no-startup-delay``, as two cannot stampede. It has no
-bulk enqueue.
+which is what its users wait for on an idle worker; ``--no-startup-delay``, as two cannot stampede. It has
+no bulk enqueue.
 
-django-ox: one ``ox_worker`` with ``--processes 2`` of one thread each, for two tasks at a time in processes of
-their own; ``--interval`` at its default. Bulk enqueue is its own ``enqueue_many``. Both with CONN_MAX_AGE=None,
-without which django-tasks-db opens a connection per task and which django-ox's own figures ask for.
+django-ox: one ``ox_worker`` with ``--processes 2`` of one thread each, for two tasks at a time in processes
+of their own; ``--interval`` at its default. Bulk enqueue is its own ``enqueue_many``. Both with
+CONN_MAX_AGE=None, without which django-tasks-db opens a connection per task and which django-ox's own
+figures ask for.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """django-q2 with its ORM broker on the site's PostgreSQL.
 
-``workers: 2``; ``bulk`` and ``queue_limit`` so that it prefetches (its manual asks for both with an ORM broker);
-``save_limit: 0``, else each result deletes an older one; ``retry`` above ``timeout``, as it wants; no schedules,
-so the scheduler is off; the poll of 0.2 s is its default.
+``workers: 2``; ``bulk`` and ``queue_limit`` so that it prefetches (its manual asks for both with an ORM
+broker); ``save_limit: 0``, else each result deletes an older one; ``retry`` above ``timeout``, as it wants;
+no schedules, so the scheduler is off; the poll of 0.2 s is its default.
 """
 
 from __future__ import annotations

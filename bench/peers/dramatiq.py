@@ -1,6 +1,6 @@
-"""Dramatiq on Redis by django-dramatiq: two processes of one thread each, for two tasks at a time as with all;
-results stored. The middleware is its default for a site without the admin's task table, which would write to the
-database twice per task.
+"""Dramatiq on Redis by django-dramatiq: two processes of one thread each, for two tasks at a time as with
+all; results stored. The middleware is its default for a site without the admin's task table, which would
+write to the database twice per task.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Huey by its Django integration, two worker processes, results stored.
 
-On Redis its default storage, which waits in a blocking pop. On SQLite its own file with ``fsync`` on (off by
-default, and then a power cut loses what it has acknowledged) beside the site's. Workers poll SQLite: from every
-0.1 s backing off to 10 s by default; ``backoff`` 1 keeps it at 0.1 s. It logs each task at INFO: off.
+On Redis its default storage, which waits in a blocking pop. On SQLite its own file with ``fsync`` on (off
+by default, and then a power cut loses what it has acknowledged) beside the site's. Workers poll SQLite:
+from every 0.1 s backing off to 10 s by default; ``backoff`` 1 keeps it at 0.1 s. It logs each task at INFO:
+off.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def _huey(stores: str, title: str) -> Huey:
         released="huey",
         apps=("huey.contrib.djhuey",),
         isolation="slot",
-        pace=2_000,
+        pace=2_000 if stores == "redis" else 1_000,
     )
 
 

@@ -1,9 +1,10 @@
-"""pgqueuer: two worker processes with asyncpg and uvloop. Its own tables, jobs deleted when they are done, no
-results; tasks run inside the worker's process.
+"""pgqueuer: two worker processes with asyncpg and uvloop. Its own tables, jobs deleted when they are done,
+no results; tasks run inside the worker's process.
 
-Started by ``pgqueuer.run``, which it documents as its ``pgq run`` without the command line: that one fails with the
-typer that it installs (1.6.0). Batches of 100 instead of 10, which is faster; log lines at INFO off. sync: plain functions in threads of the worker, enqueued
-by psycopg, at most ten at a time. async: coroutines in the worker's loop, enqueued by asyncpg.
+Started by ``pgqueuer.run``, which it documents as its ``pgq run`` without the command line: that one fails
+with the typer that it installs (1.6.0). Batches of 100 instead of 10, which is faster; log lines at INFO
+off. sync: plain functions in threads of the worker, enqueued by psycopg, at most ten at a time. async:
+coroutines in the worker's loop, enqueued by asyncpg.
 """
 
 from __future__ import annotations

@@ -42,7 +42,15 @@ class Plan:
 FULL = Plan(
     "full",
     5,
-    Amounts(enqueue_seconds=2, clients=8, bulk=20_000, drain_seconds=3, singles=100, load_seconds=5, idle_seconds=5),
+    Amounts(
+        enqueue_seconds=2,
+        clients=8,
+        bulk=20_000,
+        drain_seconds=3,
+        singles=100,
+        load_seconds=5,
+        idle_seconds=5,
+    ),
     (),
     (),
 )
@@ -50,7 +58,13 @@ QUICK = Plan(
     "quick",
     2,
     Amounts(
-        enqueue_seconds=0.5, clients=4, bulk=5_000, drain_seconds=1, singles=25, load_seconds=1.5, idle_seconds=1
+        enqueue_seconds=0.5,
+        clients=4,
+        bulk=5_000,
+        drain_seconds=1,
+        singles=25,
+        load_seconds=1.5,
+        idle_seconds=1,
     ),
     ("reproq-pool-postgres", "reproq-pool-sqlite", "reproq-fork-postgres"),
     catalogue.QUICK,
@@ -59,8 +73,8 @@ SMOKE = Plan(
     "smoke",
     1,
     Amounts(
-        enqueue_seconds=0.2, clients=2, bulk=50, drain_seconds=1, singles=3, load_seconds=0.5, idle_seconds=0.5,
-        most=50,
+        enqueue_seconds=0.2, clients=2, bulk=50, drain_seconds=1, singles=3, load_seconds=0.5,
+        idle_seconds=0.5, most=50,
     ),
     (),
     (),
@@ -78,10 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             output.write_readme(json.loads((DOCS / "peers.json").read_text()), machine.ROOT / "README.md")
             return 0
         plan = PLANS[options.plan]
-        peers = _chosen(plan, options.only)
         os.environ["REPROQ_WORKER_BIN"] = str(_binary())
-        environment.prepare(peers)
-        found = run(plan, peers, options.repetitions or plan.repetitions, options.json)
+        if options.no_peers:
+            found = _earlier(options.json)
+        else:
+            peers = _chosen(plan, options.only)
+            environment.prepare(peers)
+            found = run(plan, peers, options.repetitions or plan.repetitions, options.json)
         if options.growth:
             from bench.peers import growth
 
@@ -103,17 +120,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", metavar="NAMES", help="these peers, separated by commas")
     parser.add_argument("--repetitions", type=int, metavar="N")
     parser.add_argument("--growth", action="store_true", help="also how ours does as things grow")
+    parser.add_argument("--no-peers", action="store_true", help="go on with what FILE has of an earlier run")
     parser.add_argument("--docs", action="store_true", help="write table and plots below docs/benchmarks/")
-    parser.add_argument("--readme", action="store_true", help="only write the README's table, of the docs' JSON")
+    parser.add_argument("--readme", action="store_true", help="only write the README's table, from the docs")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", default=machine.ROOT / ".cache" / "peers.json", help="every sample"
+        "--json",
+        type=Path,
+        metavar="FILE",
+        default=machine.ROOT / ".cache" / "peers.json",
+        help="every sample",
     )
     return parser
 
 
+def _earlier(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except FileNotFoundError:
+        raise BenchError(f"--no-peers goes on with an earlier run, and {file} is not there") from None
+
+
 def run(plan: Plan, peers: Sequence[Peer], repetitions: int, file: Path) -> dict[str, Any]:
-    """Everything, interleaved: what disturbs the machine for a while disturbs all in part. What has been found
-    is in ``file`` after each turn, so that a run that is stopped was not for nothing.
+    """Everything, interleaved: what disturbs the machine for a while disturbs all in part.
+
+    What has been found is in ``file`` after each turn, so that a run that is stopped was not for nothing.
     """
     began, cpu = time.monotonic(), machine.MachineCpu.now()
     found: dict[str, Any] = {
@@ -177,7 +207,11 @@ def _chosen(plan: Plan, only: str) -> list[Peer]:
 def _binary() -> Path:
     """The one that REPROQ_WORKER_BIN names, or this checkout's release build."""
     if given := os.environ.get("REPROQ_WORKER_BIN"):
-        return Path(given).absolute()
+        if not (binary := Path(given).absolute()).exists():
+            raise BenchError(
+                f"REPROQ_WORKER_BIN is {given}, which is not there; `make bench-peers` builds one"
+            )
+        return binary
     subprocess.run(
         ["cargo", "build", "--quiet", "--release", "--package", "reproq"], cwd=machine.ROOT, check=True
     )

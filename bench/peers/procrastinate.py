@@ -1,8 +1,8 @@
-"""procrastinate by its Django integration: two worker processes, LISTEN/NOTIFY on (its default), jobs kept. It
-stores no return values.
+"""procrastinate by its Django integration: two worker processes, LISTEN/NOTIFY on (its default), jobs kept.
+It stores no return values.
 
-sync: plain functions, ``--concurrency 1`` each, as it advises for functions that block: two at a time. async:
-coroutines, ten at a time in each process. Job log lines at INFO off.
+sync: plain functions, ``--concurrency 1`` each, as it advises for functions that block: two at a time.
+async: coroutines, ten at a time in each process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Procrastinate(Peer):
         return {"PROCRASTINATE_IMPORT_PATHS": [self.site_module]}
 
     def commands(self, site: Site) -> Sequence[Sequence[str]]:
-        flags = ["--log-level", "warning", "worker", "--concurrency", str(self.concurrency)]
+        flags = ["worker", "--concurrency", str(self.concurrency)]
         return [self.manage("procrastinate", *flags)] * self.processes
 
 

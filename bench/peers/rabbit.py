@@ -1,4 +1,6 @@
-"""RabbitMQ on loopback, with a folder of its own: its defaults, no plugins, nothing of the machine's service."""
+"""RabbitMQ on loopback, with a folder of its own: its defaults, no plugins, nothing of the machine's
+service.
+"""
 
 from __future__ import annotations
 

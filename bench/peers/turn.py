@@ -1,5 +1,5 @@
-"""One repetition of one peer. Three phases, each in an empty place: enqueue; drain a backlog with a worker that
-starts on it; what a warm worker does. Seconds, unless a name says otherwise.
+"""One repetition of one peer. Three phases, each in an empty place: enqueue; drain a backlog with a worker
+that starts on it; what a warm worker does. Seconds, unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bench.machine import MachineCpu, pss_mib
 from bench.peers import brokers, costs, worker
 from bench.peers.peer import Peer
+from bench.peers.processes import STOP_SECONDS
 from bench.peers.witness import Found
 from bench.peers.worker import Client, Place, Worker
 from bench.site import BenchError, until
@@ -22,6 +22,8 @@ WARM = 20
 WARM_SECONDS = 0.2
 #: Of a backlog, how much goes by before the clock starts: by then all of a peer's processes are at work.
 SKIPPED = 0.2
+#: At most so much as could be enqueued one by one in this time.
+BULK_SECONDS = 15
 LOOK_SECONDS = 0.005
 #: What nothing has been heard of for so long is lost.
 LOST_SECONDS = 20
@@ -96,7 +98,9 @@ def _enqueue(place: Place, amounts: Amounts, sample: Sample) -> None:
             client.order("for", kind="noop", base=number * 10_000_000, seconds=amounts.enqueue_seconds)
         many = [client.answer() for client in clients]
         sample.figures["enqueue_by_many_per_second"] = sum(one["count"] / one["seconds"] for one in many)
-        bulk = clients[0].ask("bulk", kind="noop", base=1_000_000_000, count=amounts.bulk)
+        # Who has no bulk enqueue would take minutes for as many.
+        count = min(amounts.bulk, max(50, int(sample.figures["enqueue_per_second"] * BULK_SECONDS)))
+        bulk = clients[0].ask("bulk", kind="noop", base=1_000_000_000, count=count)
         sample.figures["bulk_enqueue_per_second"] = bulk["count"] / bulk["seconds"]
 
 
@@ -120,8 +124,7 @@ def _drain(place: Place, broker: brokers.Broker | None, count: int, sample: Samp
         sample.figures["drain_per_second"] = (count - first) / (ended - starts[first] / 1e9)
         sample.figures["cold_start_seconds"] = starts[0] / 1e9 - working.spawned_at
         sample.figures |= spent.figures()
-    if not working.ended_in_time:
-        sample.notes.append("its worker did not end within 20 s of SIGTERM")
+    _ended(working, sample)
 
 
 def _warm(place: Place, broker: brokers.Broker | None, amounts: Amounts, sample: Sample) -> None:
@@ -147,6 +150,7 @@ def _warm(place: Place, broker: brokers.Broker | None, amounts: Amounts, sample:
             total = _bulk(place, working, client, kind, number * 100_000, count, total, sample)
             sample.figures[f"{kind}_per_second"] = count / (time.time() - began)
         _load(place, working, client, amounts.load_seconds, total, sample)
+    _ended(working, sample)
     numbers = [*range(WARM), *range(100_000, 100_000 + amounts.singles)]
     sample.count(place.witness.check(numbers))
 
@@ -156,7 +160,14 @@ KINDS = {"rest": 190.0, "cpu": 300.0, "orm": 600.0, "async_rest": 1_000.0}
 
 
 def _bulk(
-    place: Place, working: Worker, client: Client, kind: str, base: int, count: int, total: int, sample: Sample
+    place: Place,
+    working: Worker,
+    client: Client,
+    kind: str,
+    base: int,
+    count: int,
+    total: int,
+    sample: Sample,
 ) -> int:
     client.ask("bulk", kind=kind, base=base, count=count)
     _done(place, working, client, total + count, sample)
@@ -180,9 +191,7 @@ def _idle(
     }
 
 
-def _load(
-    place: Place, working: Worker, client: Client, seconds: float, total: int, sample: Sample
-) -> None:
+def _load(place: Place, working: Worker, client: Client, seconds: float, total: int, sample: Sample) -> None:
     """At half of what is drained, or of what one process enqueues, where that is less."""
     figures = sample.figures
     rate = min(figures.get("drain_per_second", 20.0), figures["enqueue_per_second"]) / 2
@@ -203,6 +212,11 @@ def _starts(place: Place, entries: list[tuple[int, int, int]]) -> list[float]:
     """From before the call to the task's first line; what never began is not among them."""
     began = place.witness.starts()
     return [(began[number] - called) / 1e6 for number, called, _ in entries if number in began]
+
+
+def _ended(working: Worker, sample: Sample) -> None:
+    if not working.ended_in_time:
+        sample.notes.append(f"its worker did not end within {STOP_SECONDS} s of SIGTERM")
 
 
 def _reached(place: Place, working: Worker, count: int, sample: Sample) -> None:

@@ -10,3 +10,6 @@ class Note(models.Model):
 
     class Meta:
         app_label = "notes"
+
+    def __str__(self) -> str:
+        return f"note {self.pk}"

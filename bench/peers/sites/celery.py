@@ -29,4 +29,5 @@ def left(total):
             client = connection.default_channel.client
             return client.llen("celery") + client.hlen("unacked")
         queue = Queue(settings.CELERY_TASK_DEFAULT_QUEUE, channel=connection.default_channel)
-        return queue.queue_declare(passive=True).message_count
+        # Not passive: before the first task there is none.
+        return queue.queue_declare().message_count

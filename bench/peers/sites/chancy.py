@@ -1,6 +1,7 @@
 """Chancy, by its own interface: its Django backend is new, experimental and opens a connection each time."""
 
 import asyncio
+import logging
 
 from chancy import Chancy, Queue, job
 from chancy.contrib.django.models import Job
@@ -9,7 +10,9 @@ from django.conf import settings
 from bench.peers import work
 
 SLOTS = 2
-app = Chancy(settings.DATABASES["default"])
+log = logging.getLogger("chancy")
+log.setLevel(logging.WARNING)
+app = Chancy(settings.DATABASES["default"], log=log)
 
 
 @job()

@@ -13,7 +13,7 @@ ASYNC = True
 _connection = None
 
 
-async def open():
+async def opened():
     """Connects at the first call: before ``prepare`` there is nothing to look at."""
 
 

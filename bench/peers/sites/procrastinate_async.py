@@ -12,7 +12,7 @@ TASKS = {kind: app.task(function, name=f"bench.{kind}") for kind, function in wo
 _stack = AsyncExitStack()
 
 
-async def open():
+async def opened():
     _stack.enter_context(app.replace_connector(app.connector.get_worker_connector()))
     await app.open_async()
 
