@@ -7,6 +7,7 @@ PostgreSQL stays, since every site but those on SQLite has its data there.
 from __future__ import annotations
 
 import itertools
+import os
 import socket
 import tempfile
 from contextlib import ExitStack
@@ -80,6 +81,11 @@ class Places:
         self._cluster = stack.enter_context(PostgresCluster(durable=True))
         self.postgres = Postgres(self._cluster)
         self._sqlite = Sqlite(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reproq-bench-"))))
+        # In memory: on the disk of a database that flushes all the time, an append can wait for its journal.
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self._memory = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="reproq-bench-", dir=memory))
+        )
         self._numbers = itertools.count()
         self._templates: set[str] = set()
         self._used: list[str] = []
@@ -112,11 +118,17 @@ class Places:
         }
         return database, self._cluster.dsn(name)
 
+    def witness(self) -> Path:
+        """Where a new witness may write."""
+        return self._memory / f"witness_{next(self._numbers)}"
+
     def drop(self) -> None:
         """What has been used, so that nothing vacuums it while others are measured."""
         for name in self._used:
             self._cluster.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
         self._used.clear()
+        for witness in self._memory.iterdir():
+            witness.unlink()
 
     def settle(self, peer: Peer, name: str) -> None:
         """What a server would have done by itself some time after so many rows came."""

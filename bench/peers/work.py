@@ -1,7 +1,7 @@
 """What the tasks do, for every peer the same, and what each leaves at the witness.
 
-A task appends its number and the time of its first line to one file, which costs some two microseconds. What
-is missing there was lost, what is there twice ran twice, whatever a peer says of itself.
+A task appends its number and the time of its first line to a file in memory, which costs a microsecond or
+two. What is missing there was lost, what is there twice ran twice, whatever a peer says of itself.
 """
 
 import asyncio

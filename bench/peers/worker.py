@@ -32,7 +32,7 @@ class Place:
         self._database, url = places.new(peer, **how)
         self.site: dict[str, Any] = {"database": self._database, "url": url}
         self.site |= broker.address() if broker else {}
-        self.witness = Witness(folder / "witness")
+        self.witness = Witness(places.witness())
 
     @property
     def database(self) -> str:
