@@ -37,38 +37,32 @@ class Plan:
     ours: tuple[str, ...]
     """Of our modes and databases; all of them when empty."""
     others: tuple[str, ...]
+    seconds: int
+    """After the first repetition, another begins only if it will be over by then."""
 
 
 FULL = Plan(
     "full",
-    5,
+    3,
     Amounts(
-        enqueue_seconds=2,
-        clients=8,
-        bulk=20_000,
-        drain_seconds=3,
-        singles=100,
-        load_seconds=5,
+        enqueue_seconds=2, clients=8, bulk=20_000, drain_seconds=3, singles=100, load_seconds=5,
         idle_seconds=5,
     ),
     (),
     (),
-)
+    seconds=9_000,
+)  # fmt: skip
 QUICK = Plan(
     "quick",
     2,
     Amounts(
-        enqueue_seconds=0.5,
-        clients=4,
-        bulk=5_000,
-        drain_seconds=1,
-        singles=25,
-        load_seconds=1.5,
+        enqueue_seconds=0.5, clients=4, bulk=5_000, drain_seconds=1, singles=25, load_seconds=1.5,
         idle_seconds=1,
     ),
     ("reproq-pool-postgres", "reproq-pool-sqlite", "reproq-fork-postgres"),
     catalogue.QUICK,
-)
+    seconds=270,
+)  # fmt: skip
 SMOKE = Plan(
     "smoke",
     1,
@@ -78,6 +72,7 @@ SMOKE = Plan(
     ),
     (),
     (),
+    seconds=3_600,
 )  # fmt: skip
 PLANS = {plan.name: plan for plan in (FULL, QUICK, SMOKE)}
 
@@ -160,11 +155,18 @@ def run(plan: Plan, peers: Sequence[Peer], repetitions: int, file: Path) -> dict
     with ExitStack() as stack:
         places = brokers.Places(stack)
         found["machine"]["postgresql"] = places.postgres.version()
+        longest = 0.0
         for repetition in range(repetitions):
+            start = time.monotonic()
+            if repetition and start - began + longest > plan.seconds:
+                _say(f"{repetition} of {repetitions} repetitions: the time of {plan.seconds:,} s is up")
+                found["repetitions"] = repetition
+                break
             for peer in peers:
                 _once(plan, peer, places, found, repetition)
                 found["seconds"] = round(time.monotonic() - began)
                 output.write_json(found, file)
+            longest = max(longest, time.monotonic() - start)
     now = machine.MachineCpu.now()
     found["steal_percent"] = (now.steal - cpu.steal) / (found["seconds"] * (os.cpu_count() or 1)) * 100
     return found

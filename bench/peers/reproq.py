@@ -18,7 +18,7 @@ from bench.peers.peer import OURS, Peer, Site
 
 MODES = ("pool", "fork", "process")
 ISOLATION = {"pool": "slot", "fork": "task", "process": "task"}
-PACE = {"pool": 8_000, "fork": 300, "process": 4}
+PACE = {"pool": 15_000, "fork": 300, "process": 4}
 
 
 @dataclass(frozen=True)

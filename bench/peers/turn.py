@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.machine import MachineCpu, pss_mib
+from bench.machine import pss_mib
 from bench.peers import brokers, costs, worker
 from bench.peers.peer import Peer
 from bench.peers.processes import STOP_SECONDS
@@ -28,6 +28,9 @@ LOOK_SECONDS = 0.005
 #: What nothing has been heard of for so long is lost.
 LOST_SECONDS = 20
 
+type Entry = tuple[int, int, int]
+"""A number, when its enqueue was called, and how long that took: nanoseconds, as ``client`` answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
@@ -45,7 +48,7 @@ class Amounts:
     """In a backlog."""
 
     def backlog(self, per_second: float) -> int:
-        return int(min(self.most, max(30, per_second * self.drain_seconds)))
+        return int(min(self.most, max(12, per_second * self.drain_seconds)))
 
 
 @dataclass(slots=True)
@@ -128,50 +131,68 @@ def _drain(place: Place, broker: brokers.Broker | None, count: int, sample: Samp
 
 
 def _warm(place: Place, broker: brokers.Broker | None, amounts: Amounts, sample: Sample) -> None:
-    """Base numbers say which part a task belongs to."""
     with ExitStack() as stack:
         client = stack.enter_context(place.client())
         client.ask("left", total=0)
         # The client's own, which are not the worker's.
         others = 0 if place.peer.on_sqlite else costs.connections(place)
-        working = stack.enter_context(place.worker())
-        total = _bulk(place, working, client, "noop", 0, WARM, 0, sample)
-        entries = client.ask("single", kind="noop", base=100_000, count=amounts.singles)
-        total += len(entries)
-        _done(place, working, client, total, sample)
+        warm = _Warm(place, stack.enter_context(place.worker()), client, sample)
+        warm.bulk("noop", 0, WARM)
+        entries = warm.single(100_000, amounts.singles)
         sample.starts_idle = _starts(place, entries)
         sample.enqueue_calls = [took / 1e6 for _, _, took in entries]
-        _idle(place, broker, working, amounts.idle_seconds, sample)
+        _idle(place, broker, warm.working, amounts.idle_seconds, sample)
         if not place.peer.on_sqlite:
             sample.figures["connections"] = costs.connections(place) - others
         for number, (kind, rate) in enumerate(KINDS.items(), 2):
-            began = time.time()
             count = amounts.backlog(min(rate, place.peer.pace))
-            total = _bulk(place, working, client, kind, number * 100_000, count, total, sample)
+            began = time.time()
+            warm.bulk(kind, number * 100_000, count)
             sample.figures[f"{kind}_per_second"] = count / (time.time() - began)
-        _load(place, working, client, amounts.load_seconds, total, sample)
-    _ended(working, sample)
-    numbers = [*range(WARM), *range(100_000, 100_000 + amounts.singles)]
-    sample.count(place.witness.check(numbers))
+        sample.starts_loaded = _starts(place, warm.load(10_000_000, amounts.load_seconds))
+    _ended(warm.working, sample)
+    sample.count(place.witness.check(warm.numbers))
 
 
 KINDS = {"rest": 190.0, "cpu": 300.0, "orm": 600.0, "async_rest": 1_000.0}
 """At most so many a second, for the size of a backlog."""
 
 
-def _bulk(
-    place: Place,
-    working: Worker,
-    client: Client,
-    kind: str,
-    base: int,
-    count: int,
-    total: int,
-    sample: Sample,
-) -> int:
-    client.ask("bulk", kind=kind, base=base, count=count)
-    _done(place, working, client, total + count, sample)
-    return total + count
+@dataclass(slots=True)
+class _Warm:
+    """A worker that is there, and what it has been given."""
+
+    place: Place
+    working: Worker
+    client: Client
+    sample: Sample
+    numbers: list[int] = field(default_factory=list)
+
+    def bulk(self, kind: str, base: int, count: int) -> None:
+        self.client.ask("bulk", kind=kind, base=base, count=count)
+        self._done(base, count)
+
+    def single(self, base: int, count: int) -> list[Entry]:
+        entries = self.client.ask("single", kind="noop", base=base, count=count)
+        self._done(base, count)
+        return list(entries)
+
+    def load(self, base: int, seconds: float) -> list[Entry]:
+        """At half of what is drained, or of what one process enqueues, where that is less."""
+        figures = self.sample.figures
+        rate = min(figures.get("drain_per_second", 20.0), figures["enqueue_per_second"]) / 2
+        count = max(10, int(rate * seconds))
+        self.client.order("paced", kind="noop", base=base, count=count, per_second=rate)
+        time.sleep(count / rate / 2)
+        figures["busy_pss_mib"] = pss_mib(self.working.family.members())
+        entries = self.client.answer()
+        self._done(base, count)
+        figures["load_per_second"] = rate
+        return list(entries)
+
+    def _done(self, base: int, count: int) -> None:
+        self.numbers += range(base, base + count)
+        _done(self.place, self.working, self.client, len(self.numbers), self.sample)
 
 
 def _idle(
@@ -191,24 +212,7 @@ def _idle(
     }
 
 
-def _load(place: Place, working: Worker, client: Client, seconds: float, total: int, sample: Sample) -> None:
-    """At half of what is drained, or of what one process enqueues, where that is less."""
-    figures = sample.figures
-    rate = min(figures.get("drain_per_second", 20.0), figures["enqueue_per_second"]) / 2
-    count = max(10, int(rate * seconds))
-    before = MachineCpu.now()
-    client.order("paced", kind="noop", base=10_000_000, count=count, per_second=rate)
-    time.sleep(count / rate / 2)
-    figures["busy_pss_mib"] = pss_mib(working.family.members())
-    entries = client.answer()
-    _done(place, working, client, total + count, sample)
-    figures["load_per_second"] = rate
-    figures["load_steal_seconds"] = MachineCpu.now().steal - before.steal
-    sample.starts_loaded = _starts(place, entries)
-    sample.count(place.witness.check(range(10_000_000, 10_000_000 + count)))
-
-
-def _starts(place: Place, entries: list[tuple[int, int, int]]) -> list[float]:
+def _starts(place: Place, entries: list[Entry]) -> list[float]:
     """From before the call to the task's first line; what never began is not among them."""
     began = place.witness.starts()
     return [(began[number] - called) / 1e6 for number, called, _ in entries if number in began]
