@@ -87,13 +87,9 @@ class Places:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="reproq-bench-", dir=memory))
         )
         self._numbers = itertools.count()
-        self._templates: set[str] = set()
-        self._used: list[str] = []
-
-    @property
-    def is_prepared(self) -> set[str]:
+        self.prepared: set[str] = set()
         """Peers whose template has its tables."""
-        return self._templates
+        self._used: list[str] = []
 
     def new(self, peer: Peer, *, as_template: bool = False) -> tuple[dict[str, Any], str]:
         """An entry of DATABASES and an address; on PostgreSQL a copy of the peer's template."""
@@ -102,11 +98,12 @@ class Places:
         template = f"template_{peer.name.replace('-', '_')}"
         if as_template:
             name = template
+            # One that was left half-made.
+            self._cluster.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
             self._cluster.sql(f"CREATE DATABASE {name}")
-            self._templates.add(peer.name)
         else:
             name = f"peer_{next(self._numbers)}"
-            source = template if peer.name in self._templates else "template1"
+            source = template if peer.name in self.prepared else "template1"
             self._cluster.sql(f"CREATE DATABASE {name} TEMPLATE {source}")
             self._used.append(name)
         database = {
@@ -130,10 +127,14 @@ class Places:
         for witness in self._memory.iterdir():
             witness.unlink()
 
-    def settle(self, peer: Peer, name: str) -> None:
+    def analyze(self, peer: Peer, name: str) -> None:
         """What a server would have done by itself some time after so many rows came."""
         if not peer.on_sqlite:
             self._cluster.sql("ANALYZE", name)
+
+    def checkpoint(self) -> None:
+        """So that none begins while something is measured. Before a backlog and not after it, when the first
+        change of each page would be logged with the whole page."""
         self._cluster.sql("CHECKPOINT")
 
     def execute(self, statement: str, name: str) -> None:

@@ -79,6 +79,7 @@ class Spent:
         machine, own = MachineCpu.now(), time.process_time()
         return {
             "worker": self._working.family.cpu_seconds(),
+            "head": self._working.family.head_cpu_seconds(),
             "database": self._place.places.cpu_seconds(),
             "broker": self._broker.cpu_seconds() if self._broker else 0.0,
             "busy": machine.busy,
@@ -95,6 +96,7 @@ class Spent:
         ours = spent["worker"] + spent["database"] + spent["broker"] + spent["own"]
         return {
             "worker_cpu_ms": spent["worker"] / tasks * 1000,
+            "head_cpu_ms": spent["head"] / tasks * 1000,
             "database_cpu_ms": spent["database"] / tasks * 1000,
             "broker_cpu_ms": spent["broker"] / tasks * 1000,
             "cpu_ms": (spent["worker"] + spent["database"] + spent["broker"]) / tasks * 1000,

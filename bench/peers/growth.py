@@ -148,7 +148,7 @@ def _fill(case: Case, places: brokers.Places, folder: Path) -> None:
             _execute(case, places, rows.insert(vendor))
     if case.database == "postgres":
         _execute(case, places, "VACUUM ANALYZE")
-    places.settle(case.peer, case.place.database)
+    places.checkpoint()
 
 
 def _ready(database: str, first: int, last: int) -> str:
@@ -191,8 +191,8 @@ def _round(case: Case, places: brokers.Places, count: int) -> float:
         with place.client() as client:
             client.ask("bulk", kind="noop", base=case.next_number, count=wanted)
         case.next_number += wanted
-    if case.database == "postgres":
-        places.settle(case.peer, place.database)
+    places.checkpoint()
+    places.analyze(case.peer, place.database)
     with place.worker() as working:
         reached = until(
             lambda: place.witness.count() > count or not working.family.is_alive(),

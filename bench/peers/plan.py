@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import psycopg
+
 from bench import machine
 from bench.peers import brokers, catalogue, environment, output, turn
 from bench.peers.peer import Peer
@@ -74,6 +76,8 @@ SMOKE = Plan(
     (),
     seconds=3_600,
 )  # fmt: skip
+#: What a peer or its broker that does not work can end in here.
+BROKEN = (BenchError, OSError, ValueError, subprocess.SubprocessError, psycopg.Error)
 PLANS = {plan.name: plan for plan in (FULL, QUICK, SMOKE)}
 
 
@@ -177,9 +181,9 @@ def _once(plan: Plan, peer: Peer, places: brokers.Places, found: dict[str, Any],
     with tempfile.TemporaryDirectory(prefix="reproq-bench-") as folder:
         try:
             sample = turn.measure(peer, places, plan.amounts, Path(folder))
-        except BenchError as error:
+        except BROKEN as error:
             # One peer that does not work is a result as well; the others go on.
-            found["failures"].setdefault(peer.name, []).append(str(error))
+            found["failures"].setdefault(peer.name, []).append(f"{type(error).__name__}: {error}")
             _say(f"{repetition + 1}  {peer.name:22} FAILED: {str(error)[-1500:]}")
             return
     found["samples"][peer.name].append(asdict(sample))

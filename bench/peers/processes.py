@@ -21,29 +21,27 @@ class Family:
     """Some processes and all that they start. What they say goes to one file."""
 
     def __init__(
-        self,
-        commands: Sequence[Sequence[str]],
-        environment: Mapping[str, str],
-        folder: Path,
-        log: Path,
-        user: int | None = None,
+        self, commands: Sequence[Sequence[str]], environment: Mapping[str, str], folder: Path, log: Path
     ) -> None:
         self._log = log
         self._heads: list[subprocess.Popen[bytes]] = []
-        with log.open("ab") as said:
-            for command in commands:
-                # A session of its own: Ctrl-C is for the measurement, which then ends them in order.
-                head = subprocess.Popen(
-                    list(command),
-                    env=dict(environment),
-                    cwd=folder,
-                    stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
-                    start_new_session=True,
-                    user=user,
-                )
-                self._heads.append(head)
+        try:
+            with log.open("ab") as said:
+                for command in commands:
+                    # A session of its own: Ctrl-C is for the measurement, which then ends them in order.
+                    head = subprocess.Popen(
+                        list(command),
+                        env=dict(environment),
+                        cwd=folder,
+                        stdin=subprocess.DEVNULL,
+                        stdout=said,
+                        stderr=said,
+                        start_new_session=True,
+                    )
+                    self._heads.append(head)
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def heads(self) -> list[int]:
@@ -56,6 +54,10 @@ class Family:
 
     def cpu_seconds(self) -> float:
         return sum(FamilyCpu.of(pid).total for pid in self.heads)
+
+    def head_cpu_seconds(self) -> float:
+        """Of the heads without what is below them."""
+        return sum(FamilyCpu.of(pid).head for pid in self.heads)
 
     def scheduled_seconds(self) -> float:
         """CPU of those that live, in the scheduler's nanoseconds: for what is less than a tick."""

@@ -38,6 +38,7 @@ KINDS: tuple[Column, ...] = (
 COSTS: tuple[Column, ...] = (
     ("CPU ms", "cpu_ms", 3),
     ("worker", "worker_cpu_ms", 3),
+    ("its head", "head_cpu_ms", 3),
     ("database", "database_cpu_ms", 3),
     ("broker", "broker_cpu_ms", 3),
     ("WAL bytes", "drain_wal_bytes", 0),
@@ -76,7 +77,7 @@ def as_text(found: Mapping[str, Any]) -> str:
     parts = [_facts(found)]
     for title, columns, spread in TABLES:
         parts += [f"\n{title}", _table(peers.values(), columns, spread=spread)]
-    parts += ["\nTargets", _targets(found), "", _soundness(peers.values())]
+    parts += ["\nTargets", _targets(found), "", *_floors(found), "", _soundness(peers.values())]
     if growth := found.get("growth"):
         parts += ["\nReproq as things grow (no-ops drained a second)", _growth(growth)]
     return "\n".join(parts)
@@ -109,6 +110,24 @@ def _targets(found: Mapping[str, Any]) -> str:
         shown = "-" if math.isnan(one.found) else f"{one.found:,.2f} {one.unit}"
         lines.append((one.what, shown, f"{sign} {one.needed:,g} {one.unit}", one.verdict))
     return table(lines, texts={0, 3})
+
+
+def _floors(found: Mapping[str, Any]) -> list[str]:
+    """Where our time goes, and what is the most that its CPU allows on this machine."""
+    cores = found["machine"]["cores"]
+    lines = []
+    for row in rows(found).values():
+        if not is_ours(row) or math.isnan(value(row, "head_cpu_ms")) or not value(row, "cpu_ms"):
+            continue
+        head, all_of_it = value(row, "head_cpu_ms"), value(row, "cpu_ms")
+        children = value(row, "worker_cpu_ms") - head
+        lines.append(
+            f"{row['title']}: {all_of_it * 1000:,.0f} us of CPU a no-op, of it binary {head * 1000:,.0f}, "
+            f"Python {children * 1000:,.0f}, database {value(row, 'database_cpu_ms') * 1000:,.0f}; "
+            f"{cores} cores can do {cores / all_of_it * 1000:,.0f}/s at that, and did "
+            f"{value(row, 'drain_per_second'):,.0f}"
+        )
+    return lines
 
 
 def _soundness(peers: Any) -> str:
@@ -174,7 +193,7 @@ HEADLINE: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("bulk/s", lambda row: _cell(row, "bulk_enqueue_per_second", 0)),
     ("CPU ms", lambda row: _cell(row, "cpu_ms", 2)),
     ("idle MiB", lambda row: _cell(row, "idle_pss_mib", 0)),
-    ("a crash takes", lambda row: f"the {row['isolation']}" if row["isolation"] != "task" else "the task"),
+    ("a crash takes", lambda row: f"the {row['isolation']}"),
     ("results", lambda row: row["results"]),
 )
 

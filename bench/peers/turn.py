@@ -109,8 +109,9 @@ def _enqueue(place: Place, amounts: Amounts, sample: Sample) -> None:
 
 def _drain(place: Place, broker: brokers.Broker | None, count: int, sample: Sample) -> None:
     with place.client() as client:
+        place.places.checkpoint()
         client.ask("bulk", kind="noop", base=0, count=count)
-        place.places.settle(place.peer, place.database)
+        place.places.analyze(place.peer, place.database)
         # The statistics of PostgreSQL are complete once the worker's connections have ended.
         with costs.of_database(place) as cost, place.worker() as working:
             spent = costs.Spent(place, broker, working)

@@ -148,8 +148,9 @@ def prepared(peer: Peer, places: brokers.Places, broker: brokers.Broker | None, 
         place = Place(peer, places, broker, folder)
         _migrate(place)
         return place
-    if peer.name not in places.is_prepared:
+    if peer.name not in places.prepared:
         _migrate(Place(peer, places, broker, folder / "template", as_template=True))
+        places.prepared.add(peer.name)
     return Place(peer, places, broker, folder)
 
 
