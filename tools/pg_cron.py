@@ -61,9 +61,11 @@ def _install() -> None:
         _NO_SERVICE.write_text("create_main_cluster = false\n")
     version = _version() or (_apt("update") and _version()) or 15
     names = [f"postgresql-{version}", f"postgresql-{version}-cron"]
-    if not _apt("install", "--no-install-recommends", *names):
+    # A server that is there already stays as it is.
+    install = ["install", "--no-install-recommends", "--no-upgrade", *names]
+    if not _apt(*install):
         _apt("update")
-        if not _apt("install", "--no-install-recommends", *names):
+        if not _apt(*install):
             raise PostgresUnavailable(f"apt-get could not install {' and '.join(names)}; its words are above")
 
 

@@ -8,6 +8,8 @@ import time
 SECRET_KEY = "test"
 USE_TZ = True
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "reproq_django", "testapp"]
+# A test may bring an app of its own.
+INSTALLED_APPS += os.environ.get("REPROQ_E2E_APPS", "").split()
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": json.loads(os.environ["REPROQ_E2E_DATABASE"])}
 TASKS = {"default": {"BACKEND": "reproq_django.backend.ReproqBackend", "QUEUES": ["default", "mail"]}}

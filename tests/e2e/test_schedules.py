@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -50,9 +51,14 @@ def ticks(name: str = "a") -> list[str]:
 
 def reproq(site: Site, *words: str, code: int = 0) -> str:
     """``manage.py reproq <words>``; what it prints."""
+    return manage(site, "reproq", *words, code=code)
+
+
+def manage(site: Site, *words: str, code: int = 0, **environment: str) -> str:
+    """``manage.py <words>``; what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "django", "reproq", *words],
-        env=site.environment(REPROQ_WORKER_BIN=str(site.binary)),
+        [sys.executable, "-m", "django", *words],
+        env=site.environment(REPROQ_WORKER_BIN=str(site.binary), **environment),
         cwd=site.folder,
         capture_output=True,
         text=True,
@@ -200,6 +206,54 @@ def test_run_now(site: Site, settings: Any) -> None:
     schedule.delete()
     with pytest.raises(BinaryRefusal, match='there is no schedule "a"'):
         PeriodicTask(name="a", task_path="x").run_now()
+
+
+SHOP = """
+from django.tasks import task
+from reproq_django.recurring import recurring
+from testapp.tasks import witness
+
+@recurring(every=1, key="often", args=("x",))
+@task
+def above(word):
+    witness(f"above {word}")
+
+@task
+@recurring(schedule="0 2 * * *", key="nightly", timezone="Europe/Prague")
+def below():
+    witness("below")
+"""
+
+
+def test_what_the_code_declares_is_stored_by_migrate_and_fires(site: Site) -> None:
+    folder = site.folder / "shop"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "tasks.py").write_text(SHOP)
+    shop = {
+        "REPROQ_E2E_APPS": "shop",
+        "PYTHONPATH": f"{site.environment()['PYTHONPATH']}{os.pathsep}{site.folder}",
+    }
+    assert "Schedule nightly: created" in manage(site, "migrate", **shop)
+    assert "Schedule" not in manage(site, "migrate", **shop)
+    assert not TaskRun.objects.using(ALIAS).exists()
+    with site.worker("--beat", **shop, ALLOWED_TASK_MODULES="shop"):
+        until(lambda: len(site.lines("above x")) > 1, what="it fires")
+    assert site.lines("below") == [], "its time has not come"
+    often = PeriodicTask.objects.using(ALIAS).get(name="often")
+    moved = PeriodicTask.objects.using(ALIAS).get(name="nightly").next_run_at
+    # A deploy changes the one and leaves the other alone.
+    (folder / "tasks.py").write_text(SHOP.replace("every=1", "every=3600"))
+    assert "Schedule often: changed" in manage(site, "migrate", **shop)
+    before = TaskRun.objects.using(ALIAS).count()
+    manage(site, "reproq", "schedule", **shop)
+    assert TaskRun.objects.using(ALIAS).count() == before, "nothing fires because of a deploy"
+    rows = PeriodicTask.objects.using(ALIAS)
+    assert rows.get(name="often").next_run_at > often.next_run_at + timedelta(minutes=30)
+    assert rows.get(name="nightly").next_run_at == moved
+    (folder / "tasks.py").write_text("")
+    manage(site, "reproq", "sync-recurring", "--clear-missing", **shop)
+    assert not rows.exists()
 
 
 def test_two_schedulers_fire_each_tick_once(site: Site) -> None:
