@@ -51,7 +51,7 @@ bench: ## measure drain rate and latency on both databases; ARGS=claims, enqueue
 	$(RUN) cargo build --quiet --release --package reproq
 	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench $(ARGS)
 
-bench-peers: ## compare with other task queues, some 2 hours (root on Debian: brokers by apt-get); writes docs/benchmarks/
+bench-peers: ## compare with other task queues in 1.5 hours; installs brokers (root, apt-get), writes docs/benchmarks/
 	$(RUN) cargo build --quiet --release --package reproq
 	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench.peers --growth --docs $(ARGS)
 	$(RUN) python -m bench.peers --readme

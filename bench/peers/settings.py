@@ -15,11 +15,12 @@ INSTALLED_APPS = [
     *SITE.get("apps", []),
 ]
 DATABASES = {"default": SITE["database"]}
-# As on a server: what goes wrong is said, each task is not.
+# As on a server: what goes wrong is said, each task is not. The handler's level says so: what Django logs
+# of each task at INFO passes by the root's.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "level": "WARNING"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
 }
 globals().update(SITE.get("settings", {}))

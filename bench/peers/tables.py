@@ -184,8 +184,17 @@ def _growth(growth: Mapping[str, Any]) -> str:
     return table(lines, texts={0, 1})
 
 
+def _versioned(row: Row) -> str:
+    """The version after the peer's own name, not after that of its broker."""
+    title = str(row["title"])
+    if is_ours(row):
+        return f"**{title}**"
+    end = min((place for place in (title.find(","), title.find(" (")) if place > 0), default=len(title))
+    return f"{title[:end]} {row['version']}{title[end:]}"
+
+
 HEADLINE: tuple[tuple[str, Callable[[Row], str]], ...] = (
-    ("", lambda row: f"**{row['title']}**" if is_ours(row) else f"{row['title']} {row['version']}"),
+    ("", _versioned),
     ("tasks/s", lambda row: _cell(row, "drain_per_second", 0)),
     ("start p50, ms", lambda row: _cell(row, "starts_idle_p50", 1)),
     ("p99", lambda row: _cell(row, "starts_idle_p99", 1)),
