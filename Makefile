@@ -7,7 +7,7 @@ DB ?= sqlite
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python build lint fmt wheel bench hammer hammer-schedules hammer-workflows compare-cron clean
+.PHONY: help demo test test-rust test-python build lint fmt wheel bench bench-peers bench-quick hammer hammer-schedules hammer-workflows compare-cron clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,15 @@ wheel: ## build the wheel with the release binary into dist/
 bench: ## measure drain rate and latency on both databases; ARGS=claims, enqueues, starts, children or chords for those
 	$(RUN) cargo build --quiet --release --package reproq
 	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench $(ARGS)
+
+bench-peers: ## compare with other task queues, some 2 hours (root on Debian: brokers by apt-get); writes docs/benchmarks/
+	$(RUN) cargo build --quiet --release --package reproq
+	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench.peers --growth --docs $(ARGS)
+	$(RUN) python -m bench.peers --readme
+
+bench-quick: ## compare with three other task queues within 5 minutes
+	$(RUN) cargo build --quiet --release --package reproq
+	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench.peers --plan quick $(ARGS)
 
 hammer: ## hold locks, limits and rates against real workers; ARGS="--database sqlite --seeds 10 --claims 100000"
 	$(RUN) cargo build --quiet --release --package reproq

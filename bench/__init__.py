@@ -5,6 +5,7 @@
 ``claims`` is what a claim costs among ``backlogs``; ``crates/reproq-store/examples/rounds.rs`` makes them.
 ``wakes`` is ``enqueues`` and ``starts``: what NOTIFY costs, and how soon runs start without it, with
 ``pooler`` in between. A measurement knows neither which database nor which executor is behind a site.
+``peers`` compares with other task queues; its command line is its own.
 
     make bench                              # drain, as in the README
     make bench ARGS="claims --database postgres"

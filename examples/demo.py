@@ -104,6 +104,9 @@ def enqueue(folder: Path) -> list[Expectation]:
     from django.utils import timezone
     from shop import tasks
 
+    from reproq_django.errors import WorkflowFailed
+    from reproq_django.workflows import call, chain, chord, result_of
+
     User.objects.get_or_create(username="ada")
     ticks, lock = str(folder / "ticks"), str(folder / "lock")
     due = timezone.now() + timedelta(seconds=2)
@@ -149,6 +152,17 @@ def enqueue(folder: Path) -> list[Expectation]:
         lost, again = BULK - len(set(lines)), len(lines) - len(set(lines))
         return f"{lost} lost, {again} run twice" if lost or again else None
 
+    def added_up(results: list[Any]) -> str | None:
+        found = results[-1].return_value
+        return None if found == 55 else f"the callback returned {found!r}"
+
+    def spoilt(results: list[Any]) -> str | None:
+        kinds = [error.exception_class for error in results[1].errors]
+        return None if kinds == [WorkflowFailed] else f"ended with {kinds}"
+
+    members, total = chord(
+        *((tasks.square, [number]) for number in range(1, 6)), callback=call(tasks.add_up, result_of())
+    ).enqueue()
     scheduled = tasks.on_time.using(run_after=due).enqueue()
     bulk = default_task_backend.bulk_enqueue([(tasks.tick, (number, ticks), {}) for number in range(BULK)])
     return [
@@ -162,6 +176,10 @@ def enqueue(folder: Path) -> list[Expectation]:
             "one lock_key, never two at once",
             [tasks.exclusive.enqueue(lock, lock_key="demo") for _ in range(5)],
             alone,
+        ),
+        Expectation("a chord, its results added up", [*members, total], added_up),
+        Expectation(
+            "a chain that fails, and says so", chain(tasks.hopeless, tasks.on_time).enqueue(), spoilt
         ),
         Expectation(f"{BULK:,} in bulk, each exactly once", bulk, each_once),
     ]

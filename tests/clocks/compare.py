@@ -31,7 +31,7 @@ class Comparison:
     against_cronsim: list[str] = field(default_factory=list)
     """Where clocks change by an hour."""
     by_other_spans: list[str] = field(default_factory=list)
-    """Where they change by half an hour or several: there cronsim passes over times that the clocks do show."""
+    """Where they change by half an hour or several: there cronsim passes over times that clocks do show."""
 
 
 def use_packaged_zones() -> str:

@@ -1,7 +1,7 @@
 """Writes contracts/schedule_vectors.json: ``python tests/contract/generate_schedule_vectors.py``.
 
-Rows of ``periodic_tasks``, a tick of each, and the spec of the run that the scheduler has to make of it. The specs are written out
-here by hand, field by field, and not by the code that they test.
+Rows of ``periodic_tasks``, a tick of each, and the spec of the run that the scheduler has to make of it. The
+specs are written out here by hand, field by field, and not by the code that they test.
 """
 
 import json
@@ -13,8 +13,8 @@ TARGET = Path(__file__).parents[2] / "contracts" / "schedule_vectors.json"
 
 ROW: dict[str, Any] = {
     "name": "nightly", "task_path": "myapp.tasks.noop", "payload_json": {}, "options_json": None,
-    "queue_name": "default", "priority": 0, "max_attempts": 3, "concurrency_key": None, "concurrency_limit": 0,
-    "overlap": "allow", "jitter_seconds": 0,
+    "queue_name": "default", "priority": 0, "max_attempts": 3, "concurrency_key": None,
+    "concurrency_limit": 0, "overlap": "allow", "jitter_seconds": 0,
 }  # fmt: skip
 SPEC: dict[str, Any] = {
     "v": 1, "task_path": "myapp.tasks.noop", "args": [], "kwargs": {}, "takes_context": False,
@@ -40,16 +40,29 @@ TEXT = {"žluť ☃": ['"\\/\u0007\u2028', 1, -7, 0.5, None, True, {"🦀": [], 
 #: Name, what the row says besides ROW, what the spec says besides SPEC.
 CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("nothing but a task", {}, {}),
-    ("args and kwargs", {"payload_json": {"args": [1, "a"], "kwargs": {"b": 2}}}, {"args": [1, "a"], "kwargs": {"b": 2}}),
+    (
+        "args and kwargs",
+        {"payload_json": {"args": [1, "a"], "kwargs": {"b": 2}}},
+        {"args": [1, "a"], "kwargs": {"b": 2}},
+    ),
     ("args alone", {"payload_json": {"args": [[]]}}, {"args": [[]]}),
     ("a bare array", {"payload_json": [1, {"x": None}]}, {"args": [1, {"x": None}]}),
     ("a bare object", {"payload_json": {"b": 2, "a": 1}}, {"kwargs": {"a": 1, "b": 2}}),
     ("text of all kinds", {"payload_json": TEXT, "name": "žluť"}, {"kwargs": TEXT, "periodic_name": "žluť"}),
     (
         "columns of the row",
-        {"queue_name": "reports", "priority": -5, "max_attempts": 9, "concurrency_key": "k", "concurrency_limit": 4},
         {
-            "queue_name": "reports", "priority": -5, "concurrency_key": "k", "concurrency_limit": 4,
+            "queue_name": "reports",
+            "priority": -5,
+            "max_attempts": 9,
+            "concurrency_key": "k",
+            "concurrency_limit": 4,
+        },
+        {
+            "queue_name": "reports",
+            "priority": -5,
+            "concurrency_key": "k",
+            "concurrency_limit": 4,
             "exec": {"timeout_seconds": 900, "max_attempts": 9},
         },
     ),
@@ -62,13 +75,21 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     (
         "a backoff of the task",
         {"options_json": {**OPTIONS, "backoff": {"base": 0.5, "jitter": False}}},
-        {**WITH_OPTIONS, "exec": {"timeout_seconds": 60, "max_attempts": 3, "backoff": {"base": 0.5, "jitter": False}}},
+        {
+            **WITH_OPTIONS,
+            "exec": {"timeout_seconds": 60, "max_attempts": 3, "backoff": {"base": 0.5, "jitter": False}},
+        },
     ),
     (
         "typed arguments",
         {
             "payload_json": {"args": ["1 day"]},
-            "options_json": {**OPTIONS, "payload": {"args": ["1 day"]}, "args": [TYPED], "kwargs": {"x": TYPED}},
+            "options_json": {
+                **OPTIONS,
+                "payload": {"args": ["1 day"]},
+                "args": [TYPED],
+                "kwargs": {"x": TYPED},
+            },
         },
         {**WITH_OPTIONS, "args": [TYPED], "kwargs": {"x": TYPED}},
     ),
@@ -91,10 +112,13 @@ def vectors() -> list[dict[str, Any]]:
         text = canonical({**SPEC, **spec})
         found.append(
             {
-                "name": name, "schedule": {**ROW, **row}, "scheduled_at": SPEC["scheduled_at"], "canonical": text,
+                "name": name,
+                "schedule": {**ROW, **row},
+                "scheduled_at": SPEC["scheduled_at"],
+                "canonical": text,
                 "sha256": sha256(text.encode()).hexdigest(),
             }
-        )  # fmt: skip
+        )
     return found
 
 

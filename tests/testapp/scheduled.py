@@ -1,4 +1,4 @@
-"""Tasks with ``@recurring``, for its tests. The module is not named ``tasks``, so nobody imports it unasked."""
+"""Tasks with ``@recurring``, for its tests. The module is not named ``tasks``: nobody imports it unasked."""
 
 from datetime import timedelta
 

@@ -47,13 +47,14 @@ def test_data_cannot_pose_as_a_placeholder(mode):
 @pytest.mark.parametrize("mode", ["typed", "compat"])
 def test_the_task_gets_what_the_runs_have_returned(alias, mode, django_assert_num_queries):
     one, two, three = ended(alias, {"sum": 1e20}), ended(alias, None), ended(alias, "žluť")
+    four = ended(alias, 4)
     spec = spec_of(
-        RunResults(one), [RunResults((three, (two, one)))], {MARKER: RunResults(two), "x": RunResults(())},
+        RunResults(one), [RunResults((three, (two, one)))], {MARKER: RunResults(four), "x": RunResults(())},
         last=RunResults(three), mode=mode,
     )  # fmt: skip
     with django_assert_num_queries(1, using=alias):
         args, kwargs = decode_arguments(spec, alias)
-    assert args == [{"sum": 1e20}, [["žluť", [None, {"sum": 1e20}]]], {MARKER: None, "x": []}]
+    assert args == [{"sum": 1e20}, [["žluť", [None, {"sum": 1e20}]]], {MARKER: 4, "x": []}]
     assert kwargs == {"last": "žluť"}
     args[0]["sum"] = 0
     assert args[1][0][1][1] == {"sum": 1e20}, "a value of its own for each place"

@@ -72,6 +72,18 @@ def exclusive(witness: str) -> str:
 
 
 @task
+def square(number: int) -> int:
+    """A member of a chord."""
+    return number * number
+
+
+@task
+def add_up(numbers: list[int]) -> int:
+    """A chord's callback: gets what its members have returned, in order."""
+    return sum(numbers)
+
+
+@task
 def tick(number: int, witness: str) -> None:
     """Leaves a line, so that lost and repeated runs can be counted."""
     with open(witness, "a") as file:

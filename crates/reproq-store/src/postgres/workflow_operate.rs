@@ -108,7 +108,7 @@ pub(super) async fn cancel_workflow(
         crate::workflow_rows::status(&status).map_err(|error| StoreError::of("workflow_cancel", error))?;
     let mut done = WorkflowCancelled { status, cancelled: 0, requested: 0 };
     loop {
-        let runs = found(store, "workflow_unfinished", &UNFINISHED, id).await?;
+        let runs = unfinished(store, id).await?;
         if runs.is_empty() {
             return Ok(Some(done));
         }
@@ -124,21 +124,33 @@ pub(super) async fn retry_workflow(store: &PostgresStore, id: WorkflowId) -> Res
     if facts(store, id).await?.is_none() {
         return Ok(None);
     }
-    let mut count = 0;
+    // Ascending ids: a run that fails again meanwhile is not met twice.
+    let (mut count, mut after) = (0, RunId(0));
     loop {
-        let runs = found(store, "workflow_bad", include_str!("sql/workflow_bad.sql"), id).await?;
-        if runs.is_empty() {
-            return Ok(Some(count));
-        }
+        let runs = bad(store, id, after).await?;
+        let Some(last) = runs.last() else { return Ok(Some(count)) };
         if count == 0 {
             reopen(store, id).await?;
         }
-        let moved = operate::write_retry(store, &runs, true).await?;
-        if moved.is_empty() {
-            return Ok(Some(count));
-        }
-        count += moved.len() as u64;
+        after = *last;
+        count += operate::write_retry(store, &runs, true).await?.len() as u64;
     }
+}
+
+/// The next runs of a workflow that have ended badly by themselves.
+async fn bad(store: &PostgresStore, id: WorkflowId, after: RunId) -> Result<Vec<RunId>, StoreError> {
+    store
+        .duties
+        .run("workflow_bad", async |connection| {
+            let rows = query(include_str!("sql/workflow_bad.sql"))
+                .bind(id.0)
+                .bind(BATCH)
+                .bind(after.0)
+                .fetch_all(connection)
+                .await?;
+            rows.iter().map(|row| row.try_get("result_id").map(RunId)).collect()
+        })
+        .await
 }
 
 async fn reopen(store: &PostgresStore, id: WorkflowId) -> Result<(), StoreError> {
@@ -153,17 +165,12 @@ async fn reopen(store: &PostgresStore, id: WorkflowId) -> Result<(), StoreError>
         .await
 }
 
-/// Ids of the next runs of a workflow that `sql` finds.
-async fn found(
-    store: &PostgresStore,
-    name: &'static str,
-    sql: &'static str,
-    id: WorkflowId,
-) -> Result<Vec<RunId>, StoreError> {
+/// The next runs of a workflow that a cancellation has not reached yet.
+async fn unfinished(store: &PostgresStore, id: WorkflowId) -> Result<Vec<RunId>, StoreError> {
     store
         .duties
-        .run(name, async |connection| {
-            let rows = query(sql).bind(id.0).bind(BATCH).fetch_all(connection).await?;
+        .run("workflow_unfinished", async |connection| {
+            let rows = query(*UNFINISHED).bind(id.0).bind(BATCH).fetch_all(connection).await?;
             rows.iter().map(|row| row.try_get("result_id").map(RunId)).collect()
         })
         .await

@@ -20,6 +20,8 @@ const COUNTING_FEW: Duration = Duration::from_millis(2);
 const SWEEP: Duration = Duration::from_mins(1);
 /// Events that are few.
 const FEW: u64 = 10;
+/// The shortest time between a look that found nothing and the next: on SQLite every commit of anybody is a word.
+const REST: Duration = Duration::from_millis(2);
 /// How long to leave a workflow alone that somebody else has.
 const HELD: Duration = Duration::from_millis(50);
 
@@ -48,6 +50,7 @@ pub(crate) async fn advance(
             let Some(wait) = pause_after(&done) else { break };
             sleep(wait).await;
         }
+        sleep(REST).await;
     }
 }
 
@@ -70,8 +73,9 @@ pub(crate) async fn sweep(store: Rc<dyn Store>, ended: Rc<Notify>) {
 /// How long until the next look; none: until somebody says something.
 fn pause_after(done: &Advanced) -> Option<Duration> {
     match done {
+        Advanced { counted: 0, held: true, .. } => Some(HELD),
         Advanced { more: true, .. } => Some(Duration::ZERO),
-        Advanced { counted: 0, held: false, .. } => None,
+        Advanced { counted: 0, .. } => None,
         Advanced { held: true, .. } => Some(HELD),
         Advanced { released, .. } if !released.is_empty() => Some(Duration::ZERO),
         Advanced { counted, .. } if *counted > FEW => Some(COUNTING),
@@ -92,6 +96,8 @@ mod tests {
         let released = vec!["default".to_owned()];
         assert_eq!(pause_after(&Advanced { released, ..done.clone() }), Some(Duration::ZERO));
         assert_eq!(pause_after(&Advanced { held: true, counted: 0, ..done.clone() }), Some(HELD));
-        assert_eq!(pause_after(&Advanced { more: true, held: true, ..done }), Some(Duration::ZERO));
+        assert_eq!(pause_after(&Advanced { more: true, held: true, ..done.clone() }), Some(Duration::ZERO));
+        let all_held = Advanced { more: true, held: true, counted: 0, ..done };
+        assert_eq!(pause_after(&all_held), Some(HELD), "no circle without a rest");
     }
 }

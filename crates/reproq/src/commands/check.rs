@@ -22,7 +22,9 @@ pub fn run(config: &Resolved, as_json: bool) -> Result<ExitCode, Failure> {
         output::print(&format!(
             "configuration ok\ndatabase ok\nschema {schema} ok\n{enabled} schedules enabled"
         ));
-        warnings.iter().for_each(|warning| output::complain(warning));
+        for warning in warnings {
+            output::complain(warning);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

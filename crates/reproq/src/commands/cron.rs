@@ -25,7 +25,9 @@ pub fn next(flags: &ArgMatches) -> Result<ExitCode, Failure> {
         let object = json!({"expr": expression(flags), "timezone": cron.zone().name(), "times": times});
         output::print(&object.to_string());
     } else {
-        times.iter().for_each(|time| output::print(time));
+        for time in &times {
+            output::print(time);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -43,7 +43,9 @@ pub fn list(config: &Resolved, flags: &ArgMatches) -> Result<ExitCode, Failure> 
     } else {
         output::print(&output::table(&["schedule", "when", "task", "next", "last", ""], &rows));
     }
-    warning.iter().for_each(|warning| output::complain(warning));
+    if let Some(warning) = &warning {
+        output::complain(warning);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -30,7 +30,9 @@ pub fn run(config: &Resolved, as_json: bool) -> Result<ExitCode, Failure> {
         if enabled > 0 {
             output::print(&format!("\n{enabled} schedules enabled: `reproq periodic list` shows them"));
         }
-        warning.iter().for_each(|warning| output::complain(warning));
+        if let Some(warning) = &warning {
+            output::complain(warning);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

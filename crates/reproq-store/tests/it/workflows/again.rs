@@ -6,7 +6,7 @@ use reproq_model::{RunId, RunStatus, WorkflowId, WorkflowStatus};
 use reproq_store::{PruneField, PruneWhat, RetryAnswer, WorkflowCancelled};
 
 use super::{CHAIN, CHORD, NESTED, advance, run, someone};
-use crate::database::{Database, both, claim_one, failed, finish, returned, to};
+use crate::database::{Database, both, claim_one, failed, finish, returned, to, within};
 use crate::graph::watch_moves;
 
 both! {
@@ -158,6 +158,26 @@ both! {
             }
             assert_eq!(db.of_workflow(&nested, "status").await, "SUCCESSFUL");
         }
+    }
+
+    async fn a_run_that_fails_again_at_once_is_retried_once(db: &Database) {
+        let operator = db.operator().await;
+        let chain = db.workflow("fail", &CHAIN).await;
+        run(&*operator, &chain.runs[..1], &chain.runs[..1]).await;
+        let fail = "UPDATE task_runs SET status = 'FAILED' WHERE result_id = NEW.result_id";
+        let when = "AFTER UPDATE OF status ON task_runs";
+        db.execute(&if db.is_postgres() {
+            format!(
+                "CREATE FUNCTION fail_again() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN {fail}; RETURN NULL; END $$; \
+                 CREATE TRIGGER fail_again {when} FOR EACH ROW WHEN (NEW.status = 'READY') EXECUTE FUNCTION fail_again()"
+            )
+        } else {
+            format!("CREATE TRIGGER fail_again {when} WHEN NEW.status = 'READY' BEGIN {fail}; END")
+        })
+        .await;
+        let retry = operator.retry_workflow(chain.id);
+        assert_eq!(within(Duration::from_secs(5), "the retry", retry).await.unwrap(), Some(1));
+        assert_eq!(db.status(chain.runs[0]).await, "FAILED");
     }
 
     async fn a_workflow_shows_its_steps_and_culprits(db: &Database) {
