@@ -105,8 +105,14 @@ def test_what_the_operator_said_stands(worker, monkeypatch, project):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("reproq.yaml", "worker:\n  concurrency: 2\nbeat:\n  interval: 5s\n\n  # ours\n  dsn: x\nlog:\n"),
-        ("reproq.toml", '[worker]\nconcurrency = 2\n[beat]\ninterval = "5s"\ndsn = "x"\n\n[log]\n'),
+        (
+            "reproq.yaml",
+            "worker:\n  concurrency: 2\nbeat:\n  interval: 5s\n\n  # ours\n  dsn: x\nlog:\n  level: info\n",
+        ),
+        (
+            "reproq.toml",
+            '[worker]\nconcurrency = 2\n[beat]\ninterval = "5s"\ndsn = "x"\n\n[log]\nlevel = "info"\n',
+        ),
         ("reproq.toml", 'beat.dsn = "x"\n'),
     ],
 )  # fmt: skip
