@@ -1,7 +1,7 @@
 //! PostgreSQL: many workers, `SKIP LOCKED`, `LISTEN`.
 //!
-//! Five connections at most, each for one duty, so that a slow claim never delays a heartbeat: claims, endings,
-//! heartbeats with everything small, workflows, and the listener.
+//! Four connections, each for one duty, so that a slow claim never delays a heartbeat: claims, endings, heartbeats with
+//! everything small, and the listener. A fifth advances workflows, where there are any.
 
 mod cancel;
 mod claim;

@@ -32,7 +32,7 @@ pub(super) async fn sweep(store: &PostgresStore, quiet: Duration) -> Result<Vec<
 
 async fn is_our_turn(store: &PostgresStore, quiet: Duration) -> Result<bool, StoreError> {
     store
-        .workflows
+        .duties
         .run("workflow_sweep_turn", async |connection| {
             let turn = query(include_str!("sql/workflow_sweep_turn.sql")).bind(quiet.as_secs_f64());
             Ok(turn.fetch_optional(connection).await?.is_some())
@@ -47,7 +47,7 @@ async fn suspects(
     quiet: Duration,
 ) -> Result<Vec<(WorkflowId, bool)>, StoreError> {
     store
-        .workflows
+        .duties
         .run("workflow_suspects", async |connection| {
             let rows = query(include_str!("sql/workflow_suspects.sql"))
                 .bind(after.0)

@@ -67,8 +67,9 @@ async fn advance_these(store: &PostgresStore, ids: &[WorkflowId]) -> Result<Adva
 
 /// Workflows with events, from a random one on, so that no two workers want the same and none is always the last.
 async fn pick(store: &PostgresStore) -> Result<Vec<WorkflowId>, StoreError> {
+    // Not on the connection for workflows: a site that has none needs none.
     store
-        .workflows
+        .duties
         .run("workflow_pick", async |connection| {
             let mut found = BTreeSet::new();
             for first in [Uuid::new_v4(), Uuid::nil()] {
