@@ -83,6 +83,8 @@ def beat(site: Site, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
             stderr=output,
         )
     try:
+        # Until it is the binary, a signal is Django's.
+        until(lambda: "scheduler started" in log.read_text() or process.poll() is not None, what="it starts")
         yield process
     finally:
         if process.poll() is None:
