@@ -27,6 +27,7 @@ test-rust: ## run the Rust tests
 	$(RUN) python tools/postgres.py run -- cargo nextest run --workspace $(RUST_ARGS)
 
 test-python: build ## run the Python tests
+	@$(RUN) python -m tools.pg_cron >/dev/null
 	$(RUN) uv run pytest $(ARGS)
 
 build: ## build the worker binary (debug)

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from tools.postgres import PostgresCluster, PostgresUnavailable
@@ -88,3 +89,17 @@ def _apt(*words: str) -> bool:
         [*_APT, *words], env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, check=False
     )
     return done.returncode == 0
+
+
+def main() -> int:
+    """Install it, if it is missing, before any test has a server of the same packages running."""
+    try:
+        print(binaries_with_pg_cron())
+    except PostgresUnavailable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
