@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from reproq_django.workflows import chain, chord, result_of
 from tests.workflows import tasks
+
+from reproq_django.workflows import chain, chord, result_of
 
 #: Of a hundred: what becomes of a chord or chain with a culprit, and how many have none.
 SHARES = {"sound": 85, "fail": 5, "continue": 5, "on_failure": 5}
