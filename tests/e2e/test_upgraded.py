@@ -11,6 +11,9 @@ from reproq_django.schema import apply_schema
 UPGRADE = Path(__file__).parent.parent / "upgrade"
 SHAPES = [("postgres", "made_by_sql"), ("postgres", "made_by_django"), ("sqlite", "made_by_django")]
 READY, FUTURE, LOCKED, RUNNING = 11, 12, 13, 14
+#: The next link of the chain that RUNNING is in.
+WAITING = 18
+DONE = (READY, LOCKED, RUNNING, WAITING)
 
 
 @pytest.fixture(params=SHAPES, ids=lambda shape: f"{shape[1]}-{shape[0]}")
@@ -35,8 +38,9 @@ def test_ready_and_abandoned_runs_of_the_earlier_system_run(site: Site, shape: s
     apply_schema(connection)
 
     with site.worker():
-        until(lambda: site.runs(pk__in=[READY, LOCKED, RUNNING], status="SUCCESSFUL").count() == 3)
-    assert sorted(site.lines()) == [f"mark {number}" for number in (READY, LOCKED, RUNNING)]
+        until(lambda: site.runs(pk__in=DONE, status="SUCCESSFUL").count() == len(DONE))
+    assert sorted(site.lines()) == [f"mark {number}" for number in DONE]
+    assert site.lines().index(f"mark {RUNNING}") < site.lines().index(f"mark {WAITING}")
     assert site.runs().get(pk=FUTURE).status == "READY"
     abandoned = site.runs().get(pk=RUNNING)
     assert (abandoned.attempts, [entry["kind"] for entry in abandoned.errors_json]) == (2, ["lease_expiry"])
