@@ -106,7 +106,7 @@ fn many_at_once_notice_a_broken_schema() {
     for mistake in
         MISTAKES.iter().filter(|mistake| mistake.what.contains("rates") || mistake.what.contains("hold"))
     {
-        let noticed = (0..16).any(|seed| {
+        let noticed = (0..4).any(|seed| {
             let db = runtime.block_on(Database::postgres());
             runtime.block_on(db.execute(mistake.postgres));
             said_by(|| drop(runtime.block_on(all_together(db, seed, 250)))).is_some()
