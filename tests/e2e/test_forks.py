@@ -79,3 +79,16 @@ def test_a_leak_of_every_task_stays_within_its_bound(site: Site) -> None:
         assert len(worker.children()) <= 3
     assert len(pids) > 4, "children are replaced"
     print(f"\n{FORKS} times 5 MiB lost: {len(pids)} children, the largest had {largest // MIB} MiB")
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+def test_an_idle_slot_keeps_no_child_beside_its_successor(site: Site) -> None:
+    with site.worker("--concurrency", "1", "--max-tasks-per-child", "1") as worker:
+        first = looks.says_who_it_is.enqueue().wait(timeout=30, poll_interval=0.02).return_value["pid"]
+        until(
+            lambda: len(worker.children()) == 1 and first not in worker.children(),
+            seconds=5,
+            what="the successor is there, and alone",
+        )
+        second = looks.says_who_it_is.enqueue().wait(timeout=30, poll_interval=0.02).return_value["pid"]
+        assert second != first

@@ -7,7 +7,6 @@ import random
 import signal
 import time
 from collections import defaultdict
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -57,8 +56,8 @@ def drive(site: Site, plan: Plan) -> Course:
     waiting = iter(shapes(plan.seed, plan.chords, plan.width, plan.chains, plan.length))
     chance = random.Random(plan.seed)
     workers, slots = (3, 4) if site.is_postgres else (1, 6)
-    with ExitStack() as stack:
-        living = [_start(site, slots, stack) for _ in range(workers)]
+    living = [_start(site, slots) for _ in range(workers)]
+    try:
         began = kill_at = ended_at = time.monotonic()
         more, ended = True, -1
         while True:
@@ -71,31 +70,29 @@ def drive(site: Site, plan: Plan) -> Course:
                 course.workflows += [shape.enqueue() for shape in chunk]
             if time.monotonic() - kill_at > plan.kill_every:
                 _kill(living.pop(chance.randrange(len(living))))
-                living.append(_start(site, slots, stack))
+                living.append(_start(site, slots))
                 course.kills += 1
-                kill_at = time.monotonic()
+                kill_at += plan.kill_every
             course.stuck = time.monotonic() - ended_at > STUCK_SECONDS
             if course.stuck or not (more or opened or _workflows_open()):
                 break
             if not more or opened >= BACKLOG:
                 time.sleep(LOOK_SECONDS)
         course.seconds = time.monotonic() - began
+    finally:
+        for worker in living:
+            worker.end()
     _read_witness(site, course)
     return course
 
 
-def _start(site: Site, slots: int, stack: ExitStack) -> Worker:
+def _start(site: Site, slots: int) -> Worker:
+    """Not waited for: the next kill comes when it is due, whether its victim has begun to work or not."""
     path = ":".join(str(ROOT / part) for part in ("src", "tests", "tests/e2e", ""))
-    return stack.enter_context(
-        site.worker(
-            "--concurrency",
-            str(slots),
-            *SHORT_LEASE,
-            PYTHONPATH=path,
-            ALLOWED_TASK_MODULES="tests.workflows.",
-            REPROQ_LOG="info",
-        )
-    )
+    environment = {"PYTHONPATH": path, "ALLOWED_TASK_MODULES": "tests.workflows.", "REPROQ_LOG": "info"}
+    worker = Worker(site, ("--concurrency", str(slots), *SHORT_LEASE), environment)
+    site.workers.append(worker)
+    return worker
 
 
 def _kill(worker: Worker) -> None:

@@ -18,7 +18,6 @@ use crate::held::{Orders, Stop};
 use crate::lanes::Place;
 use crate::lifecycle::last_moment;
 use crate::shutdown::Urgency;
-use crate::slots::Slots;
 use crate::watch::{Exceeded, Watch};
 
 /// How long a slot waits after it could not get an executor.
@@ -68,25 +67,16 @@ impl Slot {
     pub(crate) async fn live(mut self) {
         let attempts = Rc::clone(&self.attempts);
         loop {
+            let slots = attempts.lanes.of(self.place);
             let runs = tokio::select! {
                 biased;
-                runs = self.slots().take(&attempts.pace, |run| attempts.travels(run)) => runs,
-                () = self.seat.outdated() => {
-                    self.seat.retire();
-                    continue;
-                }
+                runs = slots.take(&attempts.pace, |run| attempts.travels(run)) => runs,
+                () = self.seat.renewal() => continue,
             };
             let Some(runs) = runs else { break };
             self.work_off(runs).await;
         }
         self.seat.leave().await;
-    }
-
-    fn slots(&self) -> &Slots {
-        match self.place {
-            Place::Slot => &self.attempts.lanes.slots,
-            Place::Loop => &self.attempts.lanes.loops,
-        }
     }
 
     async fn work_off(&mut self, runs: Vec<ClaimedRun>) {
@@ -345,11 +335,11 @@ impl Slot {
 
     fn end(&self, run: &ClaimedRun, end: AttemptEnd, trace: &Trace) {
         self.attempts.end(run, end, trace);
-        self.slots().ended();
+        self.attempts.lanes.of(self.place).ended();
     }
 
     fn lose(&self, run: &ClaimedRun) {
         self.attempts.lose(run);
-        self.slots().ended();
+        self.attempts.lanes.of(self.place).ended();
     }
 }

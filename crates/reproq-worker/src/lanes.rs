@@ -87,7 +87,7 @@ impl Lanes {
         }
     }
 
-    const fn of(&self, place: Place) -> &Slots {
+    pub(crate) const fn of(&self, place: Place) -> &Slots {
         match place {
             Place::Slot => &self.slots,
             Place::Loop => &self.loops,

@@ -116,8 +116,28 @@ impl Seat {
         Ok(())
     }
 
+    /// While there is no run: returns when the warm child has made way, to a successor that is there or because its code has
+    /// changed. Its memory is not kept until the next run, which may be long in coming. The caller may stop waiting at any time.
+    pub(crate) async fn renewal(&mut self) {
+        let Some(successor) = &mut self.successor else {
+            self.outdated().await;
+            return self.retire();
+        };
+        let successor = successor.await;
+        self.successor = None;
+        match successor {
+            Ok(Ok(child)) => {
+                self.retire();
+                self.occupant = Occupant::Child(Box::new(child));
+            }
+            // The child that has served long enough goes on, and asks again after its next run.
+            Ok(Err(error)) => tracing::warn!(%error, "a child's successor could not be forked"),
+            Err(_) => {}
+        }
+    }
+
     /// Returns when the warm child has code of the site that has changed since.
-    pub(crate) async fn outdated(&self) {
+    async fn outdated(&self) {
         if !self.executors.settings.reload {
             return std::future::pending().await;
         }
