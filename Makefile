@@ -57,7 +57,7 @@ bench-peers: ## compare with other task queues in 1.5 hours; installs brokers (r
 	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench.peers --growth --docs $(ARGS)
 	$(RUN) python -m bench.peers --readme
 
-bench-quick: ## compare with three other task queues within 5 minutes
+bench-quick: ## compare with three other task queues
 	$(RUN) cargo build --quiet --release --package reproq
 	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench.peers --plan quick $(ARGS)
 
