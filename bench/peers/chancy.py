@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.peers.peer import SITE, Peer, Site
+from bench.peers.peer import RANDOM_KEY, SITE, Backlog, Peer, Site
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ PEERS = (
         released="chancy",
         apps=("chancy.contrib.django",),
         results="not stored",
+        backlog=Backlog("chancy_jobs", ("kwargs", "json_build_object('number', n)"), RANDOM_KEY),
         isolation="slot",
         pace=170,
     ),

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.peers.peer import SITE, Peer, Site
+from bench.peers.peer import RANDOM_KEY, SITE, Backlog, Peer, Site
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ PEERS = (
         released="django-tasks-db",
         apps=("django_tasks_db",),
         isolation="worker",
+        backlog=Backlog(
+            "django_tasks_database_dbtaskresult",
+            ("args_kwargs", "jsonb_build_object('args', jsonb_build_array(n), 'kwargs', '{}'::jsonb)"),
+            RANDOM_KEY,
+        ),
     ),
     DjangoOx(
         name="django-ox",
@@ -64,5 +69,6 @@ PEERS = (
         released="django-ox",
         apps=("django_ox",),
         isolation="worker",
+        backlog=Backlog("django_ox_oxtask", ("args", "jsonb_build_array(n)"), RANDOM_KEY),
     ),
 )

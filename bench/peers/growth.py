@@ -144,8 +144,10 @@ def _fill(case: Case, places: brokers.Places, folder: Path) -> None:
     elif case.rows:
         vendor = "postgresql" if case.database == "postgres" else "sqlite"
         for first in range(0, case.rows, MOST):
-            rows = Rows(min(MOST, case.rows - first), FINISHED)
-            _execute(case, places, rows.insert(vendor))
+            insert = Rows(min(MOST, case.rows - first), FINISHED).insert(vendor)
+            # Triggers are for runs that wait: what has ended has no lane.
+            off = "SET session_replication_role = replica; " if vendor == "postgresql" else ""
+            _execute(case, places, off + insert)
     if case.database == "postgres":
         _execute(case, places, "VACUUM ANALYZE")
     places.checkpoint()

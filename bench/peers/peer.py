@@ -18,6 +18,20 @@ type Site = Mapping[str, Any]
 """What REPROQ_BENCH_SITE says: ``database`` and ``url``, and of a broker ``redis`` or ``amqp``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How a million tasks come into a peer's table without its enqueue: as copies of one that it enqueued."""
+
+    table: str
+    number: tuple[str, str]
+    """The column with the task's number, and it as SQL of ``n``."""
+    key: tuple[str, str] = ("id", "")
+    """The primary key; its value, or nothing where the table counts by itself."""
+
+
+RANDOM_KEY = ("id", "gen_random_uuid()")
+
+
 @dataclass(frozen=True)
 class Peer:
     """A way of running tasks. Subclasses say what is different; a docstring says why it is set up so."""
@@ -43,6 +57,8 @@ class Peer:
     processes: int = 2
     pace: int = 500
     """No-ops a second, roughly: says only how many make a measurement long enough."""
+    backlog: Backlog | None = None
+    """None: a million of its tasks would have to be enqueued one by one."""
 
     @property
     def python(self) -> Path:

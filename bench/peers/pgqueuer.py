@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.peers.peer import SITE, Peer, Site
+from bench.peers.peer import SITE, Backlog, Peer, Site
 
 BATCH = 100
 
@@ -37,6 +37,7 @@ def _pgqueuer(name: str, title: str, **more: Any) -> PgQueuer:
         results="not stored",
         isolation="worker",
         pace=6_000,
+        backlog=Backlog("pgqueuer", ("payload", "convert_to(n::text, 'UTF8')")),
         **more,
     )
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,9 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             environment.prepare(peers)
             found = run(plan, peers, options.repetitions or plan.repetitions, options.json)
         if options.growth:
-            from bench.peers import growth
+            from bench.peers import backlog, growth
 
-            found["growth"] = growth.run(growth.PLANS[plan.name])
+            amounts = growth.PLANS[plan.name]
+            found["growth"] = growth.run(amounts)
+            output.write_json(found, options.json)
+            found["backlog"] = backlog.run(_measured(found), amounts.ready)
         text = output.as_text(found)
         print(text)
         output.write_json(found, options.json)
@@ -130,6 +133,10 @@ def _parser() -> argparse.ArgumentParser:
         help="every sample",
     )
     return parser
+
+
+def _measured(found: Mapping[str, Any]) -> list[Peer]:
+    return [peer for peer in catalogue.PEERS if found["samples"].get(peer.name)]
 
 
 def _earlier(file: Path) -> dict[str, Any]:

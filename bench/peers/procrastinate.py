@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.peers.peer import SITE, Peer, Site
+from bench.peers.peer import SITE, Backlog, Peer, Site
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ def _procrastinate(name: str, title: str, **more: Any) -> Procrastinate:
         released="procrastinate",
         apps=("procrastinate.contrib.django",),
         results="not stored",
+        backlog=Backlog("procrastinate_jobs", ("args", "jsonb_build_object('number', n)")),
         isolation="worker",
         **more,
     )

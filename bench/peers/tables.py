@@ -80,6 +80,8 @@ def as_text(found: Mapping[str, Any]) -> str:
     parts += ["\nTargets", _targets(found), "", *_floors(found), "", _soundness(peers.values())]
     if growth := found.get("growth"):
         parts += ["\nReproq as things grow (no-ops drained a second)", _growth(growth)]
+    if found.get("backlog"):
+        parts += ["\nNo-ops drained a second while many wait, and of an empty queue's rate", _backlogs(found)]
     return "\n".join(parts)
 
 
@@ -182,6 +184,29 @@ def _growth(growth: Mapping[str, Any]) -> str:
         figures = [f"{one[name]:,.0f}" for name in ("median", "min", "max")]
         lines.append((key, one["case"], *figures, f"{one['median'] / base:.2f}"))
     return table(lines, texts={0, 1})
+
+
+def _backlogs(found: Mapping[str, Any]) -> str:
+    """Ours by the rounds of ``growth``; the others against the drain of this run."""
+    peers = rows(found)
+    lines = [("", "wait", "tasks/s", "of empty")]
+    for database, cases in found.get("growth", {}).get("flat", {}).items():
+        if ready := cases.get("ready"):
+            (case,) = (
+                one
+                for one in found["growth"]["cases"]
+                if (one["database"], one["rows"]) == (database, ready["rows"])
+                and one["case"].endswith("ready")
+            )
+            title = peers[f"reproq-pool-{database}"]["title"]
+            lines.append((title, f"{ready['rows']:,}", f"{case['median']:,.0f}", f"{ready['ratio']:.2f}"))
+    for name, one in found["backlog"].items():
+        if failure := one.get("failure"):
+            lines.append((peers[name]["title"], f"{one['rows']:,}", failure.splitlines()[0], "-"))
+            continue
+        ratio = one["per_second"] / value(peers[name], "drain_per_second")
+        lines.append((peers[name]["title"], f"{one['rows']:,}", f"{one['per_second']:,.0f}", f"{ratio:.2f}"))
+    return table(lines, texts={0})
 
 
 def _versioned(row: Row) -> str:
