@@ -8,10 +8,12 @@ different order can therefore deadlock, as with any unique column. One bulk enqu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Final
 
 from django.conf import settings
@@ -31,13 +33,14 @@ MAX_TEXT: Final = 32 * 1024 * 1024
 #: How often a twin may end between the INSERT and the look at it before the run is inserted without dedupe.
 _TWIN_ATTEMPTS: Final = 10
 
+#: What a run brings beside its spec.
 _COLUMNS: Final = (
-    "backend_alias", "queue_name", "priority", "spec_json", "spec_hash", "task_path", "max_attempts",
-    "timeout_seconds", "lock_key", "concurrency_key", "concurrency_limit", "dedup", "fairness_key",
-    "rate_key", "rate_per_second", "rate_burst", "over_limit",
+    "backend_alias", "queue_name", "priority", "spec_hash", "task_path", "max_attempts", "timeout_seconds",
+    "lock_key", "concurrency_key", "concurrency_limit", "dedup", "fairness_key", "rate_key",
+    "rate_per_second", "rate_burst", "over_limit", "run_after", "expires_in",
+    "result_id", "status", "workflow_id", "step", "after_step",
 )  # fmt: skip
-#: What only members of workflows have.
-_MEMBER_COLUMNS: Final = ("result_id", "status", "workflow_id", "step", "after_step")
+_values_of: Final = attrgetter(*_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def insert_runs(alias: str, specs: Sequence[RunSpec]) -> list[Inserted | TaskRun
     except (OperationalError, ProgrammingError) as error:
         # PostgreSQL's OperationalErrors are others: a deadlock names the table too.
         missing = isinstance(error, ProgrammingError) or connection.vendor == "sqlite"
-        if missing and "task_runs" in str(error):
+        if missing and any(name in str(error) for name in ("task_runs", "reproq_insert_runs")):
             error.add_note(
                 f"The tables of Reproq are missing or old in the database {alias!r}: run `manage.py migrate"
                 + ("`." if alias == "default" else f" --database {alias}`.")
@@ -141,27 +144,50 @@ def _twins(alias: str, specs: list[RunSpec]) -> dict[tuple[str, int], TaskRun]:
 
 
 def _insert_postgres(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
-    columns: dict[str, list[Any] | None] = {
-        name: [getattr(spec, name) for spec in specs] for name in _COLUMNS
-    }
-    columns["run_after"] = [spec.run_after for spec in specs]
-    columns["expires_in_seconds"] = [spec.expires_in and spec.expires_in.total_seconds() for spec in specs]
-    are_members = specs[0].workflow_id is not None
-    columns |= {
-        name: [getattr(spec, name) for spec in specs] if are_members else None for name in _MEMBER_COLUMNS
+    shared, own = _divided(specs)
+    columns = {
+        # The texts themselves, so that what is stored is what was hashed.
+        "specs": f"[{','.join([spec.spec_json for spec in specs])}]",
+        "shared": _fields(shared),
+        "runs": f"[{','.join(own)}]",
     }
     with connections[alias].cursor() as cursor:
         cursor.execute(statement("postgresql", "insert_runs"), columns)
         rows = cursor.fetchall()
-    for position, result_id, enqueued_at, _ in rows:
+    for position, result_id, enqueued_at in rows:
         yield position - 1, Inserted(result_id, enqueued_at)
+
+
+def _divided(specs: list[RunSpec]) -> tuple[dict[str, Any], list[str]]:
+    """What all of them have in common, and of each what it has not, as JSON."""
+    shared: dict[str, Any] = {}
+    own: dict[str, tuple[Any, ...]] = {}
+    for name, values in zip(_COLUMNS, zip(*map(_values_of, specs), strict=True), strict=True):
+        if values.count(values[0]) == len(values):
+            shared[name] = values[0]
+        else:
+            own[name] = values
+    if not own:
+        return shared, ["{}"] * len(specs)
+    if own.keys() == {"spec_hash"}:
+        return shared, [f'{{"spec_hash":"{digest}"}}' for digest in own["spec_hash"]]
+    return shared, [_fields(dict(zip(own, row, strict=True))) for row in zip(*own.values(), strict=True)]
+
+
+def _fields(values: dict[str, Any]) -> str:
+    """An object for ``reproq_new_run``."""
+    given = {name: value for name, value in values.items() if value is not None}
+    if (expires_in := given.pop("expires_in", None)) is not None:
+        given["expires_in_seconds"] = expires_in.total_seconds()
+    return json.dumps(given, default=str, ensure_ascii=False)
 
 
 def _insert_sqlite(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
     insert = statement("sqlite", "insert_run")
     with connections[alias].cursor() as cursor:
         for position, spec in enumerate(specs):
-            row: dict[str, Any] = {name: getattr(spec, name) for name in (*_COLUMNS, *_MEMBER_COLUMNS)}
+            row: dict[str, Any] = dict(zip(_COLUMNS, _values_of(spec), strict=True))
+            row["spec_json"] = spec.spec_json
             row["workflow_id"] = spec.workflow_id and spec.workflow_id.hex
             # All times have the same width, so that text order is time order.
             row["run_after"] = spec.run_after and spec.run_after.replace(tzinfo=None).isoformat(

@@ -17,7 +17,8 @@ SHAPES = ["made_by_sql.postgres", "made_by_django.postgres", "made_by_django.sql
 SCHEMA_1 = ["made_by_schema_1.postgres", "made_by_schema_1.sqlite"]
 SCHEMA_2 = ["made_by_schema_2.postgres", "made_by_schema_2.sqlite"]
 SCHEMA_3 = ["made_by_schema_3.postgres", "made_by_schema_3.sqlite"]
-OWN = [*SCHEMA_1, *SCHEMA_2, *SCHEMA_3]
+SCHEMA_4 = ["made_by_schema_4.postgres", "made_by_schema_4.sqlite"]
+OWN = [*SCHEMA_1, *SCHEMA_2, *SCHEMA_3, *SCHEMA_4]
 _numbers = count()
 
 
