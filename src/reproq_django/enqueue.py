@@ -160,6 +160,8 @@ def _insert_postgres(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, In
 
 def _divided(specs: list[RunSpec]) -> tuple[dict[str, Any], list[str]]:
     """What all of them have in common, and of each what it has not, as JSON."""
+    if len(specs) == 1:
+        return dict(zip(_COLUMNS, _values_of(specs[0]), strict=True)), ["{}"]
     shared: dict[str, Any] = {}
     own: dict[str, tuple[Any, ...]] = {}
     for name, values in zip(_COLUMNS, zip(*map(_values_of, specs), strict=True), strict=True):
