@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.db import OperationalError, ProgrammingError, connections, models, transaction
@@ -43,8 +43,7 @@ _COLUMNS: Final = (
 _values_of: Final = attrgetter(*_COLUMNS)
 
 
-@dataclass(frozen=True, slots=True)
-class Inserted:
+class Inserted(NamedTuple):
     """A new row. ``enqueued_at`` is the database's clock, in the form that Django's DateTimeField has."""
 
     result_id: int
@@ -146,16 +145,17 @@ def _twins(alias: str, specs: list[RunSpec]) -> dict[tuple[str, int], TaskRun]:
 def _insert_postgres(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
     shared, own = _divided(specs)
     columns = {
-        # The texts themselves, so that what is stored is what was hashed.
-        "specs": f"[{','.join([spec.spec_json for spec in specs])}]",
+        # The texts themselves, so that what is stored is what was hashed. JSON has no line breaks of its own.
+        "specs": "\n".join([spec.spec_json for spec in specs]),
         "shared": _fields(shared),
         "runs": f"[{','.join(own)}]",
     }
     with connections[alias].cursor() as cursor:
         cursor.execute(statement("postgresql", "insert_runs"), columns)
-        rows = cursor.fetchall()
-    for position, result_id, enqueued_at in rows:
-        yield position - 1, Inserted(result_id, enqueued_at)
+        ids, enqueued_at = cursor.fetchone()
+    for position, result_id in enumerate(ids):
+        if result_id is not None:
+            yield position, Inserted(result_id, enqueued_at)
 
 
 def _divided(specs: list[RunSpec]) -> tuple[dict[str, Any], list[str]]:

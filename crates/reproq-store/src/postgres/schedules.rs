@@ -203,8 +203,8 @@ async fn insert(connection: &mut PgConnection, runs: &[(i64, &ScheduledRun)]) ->
     let specs: Vec<&str> = runs.iter().map(|(_, run)| run.spec_json.as_str()).collect();
     let fields: Vec<Value> = runs.iter().map(|(id, run)| fields(*id, run)).collect();
     query(*INSERT)
-        // The texts themselves, so that what is stored is what was hashed.
-        .bind(format!("[{}]", specs.join(",")))
+        // The texts themselves, so that what is stored is what was hashed. JSON has no line breaks of its own.
+        .bind(specs.join("\n"))
         // A tick is no duplicate of another one.
         .bind(r#"{"dedup":0}"#)
         .bind(Value::Array(fields).to_string())
