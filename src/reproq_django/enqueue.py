@@ -186,21 +186,46 @@ def _fields(values: dict[str, Any]) -> str:
 
 def _insert_sqlite(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
     insert = statement("sqlite", "insert_run")
+    rows = [_sqlite_row(spec) for spec in specs]
     with connections[alias].cursor() as cursor:
-        for position, spec in enumerate(specs):
-            row: dict[str, Any] = dict(zip(_COLUMNS, _values_of(spec), strict=True))
-            row["spec_json"] = spec.spec_json
-            row["workflow_id"] = spec.workflow_id and spec.workflow_id.hex
-            # All times have the same width, so that text order is time order.
-            row["run_after"] = spec.run_after and spec.run_after.replace(tzinfo=None).isoformat(
-                " ", "microseconds"
-            )
-            row["expires_in"] = spec.expires_in and f"+{spec.expires_in.total_seconds():.6f} seconds"
-            row["time_format"] = "%Y-%m-%d %H:%M:%f"
-            cursor.execute(insert, row)
+        for position, row in enumerate(rows):
+            if position > 0 and row["result_id"] is None:
+                # By now this transaction is the one that writes, so nobody else takes ids.
+                yield from _insert_sqlite_rest(cursor, rows, position)
+                return
+            cursor.execute(f"{insert} RETURNING result_id, enqueued_at", row)
             # All rows, so that the statement is over before the transaction is.
             for result_id, enqueued_at in cursor.fetchall():
                 yield position, Inserted(result_id, _from_sqlite(enqueued_at))
+
+
+def _insert_sqlite_rest(
+    cursor: Any, rows: list[dict[str, Any]], start: int
+) -> Iterator[tuple[int, Inserted]]:
+    """Inserts the rows from ``start`` on with one call, which takes half as long as one by one. It answers
+    nothing, so they get their ids beforehand."""
+    rest = rows[start:]
+    cursor.execute(statement("sqlite", "take_ids"), {"count": len(rest)})
+    ids = [result_id for (result_id,) in cursor.fetchall()]
+    for row, result_id in zip(rest, ids, strict=True):
+        row["result_id"] = result_id
+    cursor.executemany(statement("sqlite", "insert_run"), rest)
+    cursor.execute(
+        "SELECT result_id, enqueued_at FROM task_runs WHERE result_id BETWEEN %s AND %s", [ids[0], ids[-1]]
+    )
+    for result_id, enqueued_at in cursor.fetchall():
+        yield start + result_id - ids[0], Inserted(result_id, _from_sqlite(enqueued_at))
+
+
+def _sqlite_row(spec: RunSpec) -> dict[str, Any]:
+    row: dict[str, Any] = dict(zip(_COLUMNS, _values_of(spec), strict=True))
+    row["spec_json"] = spec.spec_json
+    row["workflow_id"] = spec.workflow_id and spec.workflow_id.hex
+    # All times have the same width, so that text order is time order.
+    row["run_after"] = spec.run_after and spec.run_after.replace(tzinfo=None).isoformat(" ", "microseconds")
+    row["expires_in"] = spec.expires_in and f"+{spec.expires_in.total_seconds():.6f} seconds"
+    row["time_format"] = "%Y-%m-%d %H:%M:%f"
+    return row
 
 
 def _from_sqlite(moment: str | datetime) -> datetime:
