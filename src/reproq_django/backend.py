@@ -11,7 +11,7 @@ while apps load.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
@@ -24,11 +24,15 @@ from reproq_django.checks import check_backend
 from reproq_django.conf import BackendOptions
 from reproq_django.db import parse_result_id
 from reproq_django.definition import ReproqTask
-from reproq_django.spec import RunSpec, build
+from reproq_django.listening import enqueue_is_heard
+from reproq_django.spec import RunSpec, SpecBuilder
 from reproq_django.validation import validate_options
 
 if TYPE_CHECKING:
     from reproq_django.result import ReproqTaskResult
+
+#: Tasks whose builders are kept; each ``using()`` makes another task.
+_MAX_BUILDERS: Final = 1000
 
 type BulkItem = Task | tuple[Task, Sequence[Any]] | tuple[Task, Sequence[Any], Mapping[str, Any]]
 
@@ -48,6 +52,22 @@ class ReproqBackend(BaseTaskBackend):
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
         self.reproq_options = BackendOptions.from_mapping(self.options)
+        # By identity: a task with a dict among its options has no hash. A builder keeps its task alive.
+        self._builders: dict[int, SpecBuilder] = {}
+
+    def spec_builder(self, task: Task) -> SpecBuilder:
+        """What makes the specs of the task's runs. Raises InvalidTask for a task that ``validate_task``
+        refuses, which is asked once for each task."""
+        found = self._builders.get(id(task))
+        if found is None:
+            self.validate_task(task)
+            found = SpecBuilder(task, self.alias, self.reproq_options)
+            if not isinstance(getattr(task, "backoff", None), Mapping):
+                # A dict may be another one at the next enqueue.
+                if len(self._builders) >= _MAX_BUILDERS:
+                    self._builders.clear()
+                self._builders[id(task)] = found
+        return found
 
     def validate_task(self, task: Task) -> None:
         """Django's rules and those of Reproq's options. Raises InvalidTask."""
@@ -86,11 +106,11 @@ class ReproqBackend(BaseTaskBackend):
         An item is a task, (task, args) or (task, args, kwargs). Nothing is stored when any of them is
         refused.
         """
-        specs = self._specs(items)
-        results = _store(specs)
-        for result in results:
-            if not result.duplicate:
-                task_enqueued.send_robust(type(self), task_result=result)
+        results = _store(self._specs(items))
+        if enqueue_is_heard():
+            for result in results:
+                if not result.duplicate:
+                    task_enqueued.send_robust(type(self), task_result=result)
         return results
 
     async def abulk_enqueue(self, items: Iterable[BulkItem]) -> list[ReproqTaskResult]:
@@ -98,9 +118,10 @@ class ReproqBackend(BaseTaskBackend):
         database."""
         specs = self._specs(items)
         results = await sync_to_async(_store, thread_sensitive=True)(specs)
-        for result in results:
-            if not result.duplicate:
-                await task_enqueued.asend_robust(type(self), task_result=result)
+        if enqueue_is_heard():
+            for result in results:
+                if not result.duplicate:
+                    await task_enqueued.asend_robust(type(self), task_result=result)
         return results
 
     def get_result(self, result_id: str | int) -> ReproqTaskResult:
@@ -134,20 +155,19 @@ class ReproqBackend(BaseTaskBackend):
         specs = []
         for item in items:
             task, args, kwargs = _parts(item)
-            self.validate_task(task)
-            specs.append(build(task, args, kwargs, backend_alias=self.alias, options=self.reproq_options))
+            specs.append(self.spec_builder(task).build(args, kwargs))
         return specs
 
 
-def _parts(item: BulkItem) -> tuple[Task, tuple[Any, ...], Mapping[str, Any]]:
-    match item:
-        case Task():
-            return item, (), {}
-        # Strings and dicts could be iterated too, and would make arguments that nobody meant.
-        case (Task() as task, list() | tuple() as args):
-            return task, tuple(args), {}
-        case (Task() as task, list() | tuple() as args, Mapping() as kwargs):
-            return task, tuple(args), kwargs
+def _parts(item: BulkItem) -> tuple[Task, tuple[Any, ...] | list[Any], Mapping[str, Any]]:
+    if isinstance(item, Task):
+        return item, (), {}
+    # Strings and dicts could be iterated too, and would make arguments that nobody meant.
+    if isinstance(item, tuple) and 2 <= len(item) <= 3:
+        task, args, *rest = item
+        kwargs = rest[0] if rest else {}
+        if isinstance(task, Task) and isinstance(args, (list, tuple)) and isinstance(kwargs, (dict, Mapping)):
+            return task, args, kwargs
     raise TypeError(
         f"cannot enqueue {item!r}: an item is a task, (task, args) or (task, args, kwargs), "
         "with args in a list or tuple and kwargs in a dict"
@@ -157,16 +177,18 @@ def _parts(item: BulkItem) -> tuple[Task, tuple[Any, ...], Mapping[str, Any]]:
 def _store(specs: list[RunSpec]) -> list[ReproqTaskResult]:
     """Insert, database by database, and answer in input order."""
     from reproq_django.enqueue import Inserted, insert_runs
+    from reproq_django.models import TaskRun
     from reproq_django.result import ReproqTaskResult
 
+    def result(spec: RunSpec, row: Inserted | TaskRun) -> ReproqTaskResult:
+        if isinstance(row, Inserted):
+            return ReproqTaskResult.enqueued(spec, row)
+        return ReproqTaskResult.from_run(row, duplicate=True)
+
     found: dict[int, ReproqTaskResult] = {}
-    for alias in dict.fromkeys(spec.db_alias for spec in specs):
+    for alias in dict.fromkeys([spec.db_alias for spec in specs]):
         positions = [position for position, spec in enumerate(specs) if spec.db_alias == alias]
-        for position, row in zip(
-            positions, insert_runs(alias, [specs[position] for position in positions]), strict=True
-        ):
-            if isinstance(row, Inserted):
-                found[position] = ReproqTaskResult.enqueued(specs[position], row)
-            else:
-                found[position] = ReproqTaskResult.from_run(row, duplicate=True)
+        rows = insert_runs(alias, [specs[position] for position in positions])
+        for position, row in zip(positions, rows, strict=True):
+            found[position] = result(specs[position], row)
     return [found[position] for position in range(len(specs))]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from functools import cache, lru_cache
+from typing import Any
 
+from django.core.signals import setting_changed
 from django.db import connections
+from django.dispatch import receiver
 from django.tasks.exceptions import TaskResultDoesNotExist
 
 from reproq_django.conf import setting
@@ -17,6 +21,7 @@ def default_alias() -> str:
     return str(setting("REPROQ_DEFAULT_DB_ALIAS"))
 
 
+@lru_cache(maxsize=1024)
 def queue_alias(queue_name: str) -> str:
     """Database alias of a queue: an exact name first, then the first glob that matches, then the default."""
     routes = setting("REPROQ_QUEUE_DATABASES") or {}
@@ -37,10 +42,20 @@ def queue_aliases() -> list[str]:
 
 def format_result_id(result_id: int, alias: str) -> str:
     """The public id of a run: ``"17"``, or ``"<alias>:17"`` by ``REPROQ_RESULT_ID_WITH_ALIAS``."""
-    with_alias = setting("REPROQ_RESULT_ID_WITH_ALIAS")
-    if with_alias is None:
-        with_alias = len(queue_aliases()) > 1
-    return f"{alias}:{result_id}" if with_alias else str(result_id)
+    return f"{alias}:{result_id}" if _with_alias() else str(result_id)
+
+
+@cache
+def _with_alias() -> bool:
+    said = setting("REPROQ_RESULT_ID_WITH_ALIAS")
+    return len(queue_aliases()) > 1 if said is None else bool(said)
+
+
+@receiver(setting_changed)
+def _forget(**changed: Any) -> None:
+    """Settings that were read once are read again: tests override them."""
+    queue_alias.cache_clear()
+    _with_alias.cache_clear()
 
 
 def parse_result_id(value: str | int) -> tuple[int, str]:

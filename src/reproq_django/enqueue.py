@@ -8,11 +8,13 @@ different order can therefore deadlock, as with any unique column. One bulk enqu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.db import OperationalError, ProgrammingError, connections, models, transaction
@@ -31,17 +33,17 @@ MAX_TEXT: Final = 32 * 1024 * 1024
 #: How often a twin may end between the INSERT and the look at it before the run is inserted without dedupe.
 _TWIN_ATTEMPTS: Final = 10
 
+#: What a run brings beside its spec.
 _COLUMNS: Final = (
-    "backend_alias", "queue_name", "priority", "spec_json", "spec_hash", "task_path", "max_attempts",
-    "timeout_seconds", "lock_key", "concurrency_key", "concurrency_limit", "dedup", "fairness_key",
-    "rate_key", "rate_per_second", "rate_burst", "over_limit",
+    "backend_alias", "queue_name", "priority", "spec_hash", "task_path", "max_attempts", "timeout_seconds",
+    "lock_key", "concurrency_key", "concurrency_limit", "dedup", "fairness_key", "rate_key",
+    "rate_per_second", "rate_burst", "over_limit", "run_after", "expires_in",
+    "result_id", "status", "workflow_id", "step", "after_step",
 )  # fmt: skip
-#: What only members of workflows have.
-_MEMBER_COLUMNS: Final = ("result_id", "status", "workflow_id", "step", "after_step")
+_values_of: Final = attrgetter(*_COLUMNS)
 
 
-@dataclass(frozen=True, slots=True)
-class Inserted:
+class Inserted(NamedTuple):
     """A new row. ``enqueued_at`` is the database's clock, in the form that Django's DateTimeField has."""
 
     result_id: int
@@ -69,7 +71,7 @@ def insert_runs(alias: str, specs: Sequence[RunSpec]) -> list[Inserted | TaskRun
     except (OperationalError, ProgrammingError) as error:
         # PostgreSQL's OperationalErrors are others: a deadlock names the table too.
         missing = isinstance(error, ProgrammingError) or connection.vendor == "sqlite"
-        if missing and "task_runs" in str(error):
+        if missing and any(name in str(error) for name in ("task_runs", "reproq_insert_runs")):
             error.add_note(
                 f"The tables of Reproq are missing or old in the database {alias!r}: run `manage.py migrate"
                 + ("`." if alias == "default" else f" --database {alias}`.")
@@ -141,38 +143,89 @@ def _twins(alias: str, specs: list[RunSpec]) -> dict[tuple[str, int], TaskRun]:
 
 
 def _insert_postgres(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
-    columns: dict[str, list[Any] | None] = {
-        name: [getattr(spec, name) for spec in specs] for name in _COLUMNS
-    }
-    columns["run_after"] = [spec.run_after for spec in specs]
-    columns["expires_in_seconds"] = [spec.expires_in and spec.expires_in.total_seconds() for spec in specs]
-    are_members = specs[0].workflow_id is not None
-    columns |= {
-        name: [getattr(spec, name) for spec in specs] if are_members else None for name in _MEMBER_COLUMNS
+    shared, own = _divided(specs)
+    columns = {
+        # The texts themselves, so that what is stored is what was hashed. JSON has no line breaks of its own.
+        "specs": "\n".join([spec.spec_json for spec in specs]),
+        "shared": _fields(shared),
+        "runs": f"[{','.join(own)}]",
     }
     with connections[alias].cursor() as cursor:
         cursor.execute(statement("postgresql", "insert_runs"), columns)
-        rows = cursor.fetchall()
-    for position, result_id, enqueued_at, _ in rows:
-        yield position - 1, Inserted(result_id, enqueued_at)
+        ids, enqueued_at = cursor.fetchone()
+    for position, result_id in enumerate(ids):
+        if result_id is not None:
+            yield position, Inserted(result_id, enqueued_at)
+
+
+def _divided(specs: list[RunSpec]) -> tuple[dict[str, Any], list[str]]:
+    """What all of them have in common, and of each what it has not, as JSON."""
+    if len(specs) == 1:
+        return dict(zip(_COLUMNS, _values_of(specs[0]), strict=True)), ["{}"]
+    shared: dict[str, Any] = {}
+    own: dict[str, tuple[Any, ...]] = {}
+    for name, values in zip(_COLUMNS, zip(*map(_values_of, specs), strict=True), strict=True):
+        if values.count(values[0]) == len(values):
+            shared[name] = values[0]
+        else:
+            own[name] = values
+    if not own:
+        return shared, ["{}"] * len(specs)
+    if own.keys() == {"spec_hash"}:
+        return shared, [f'{{"spec_hash":"{digest}"}}' for digest in own["spec_hash"]]
+    return shared, [_fields(dict(zip(own, row, strict=True))) for row in zip(*own.values(), strict=True)]
+
+
+def _fields(values: dict[str, Any]) -> str:
+    """An object for ``reproq_new_run``."""
+    given = {name: value for name, value in values.items() if value is not None}
+    if (expires_in := given.pop("expires_in", None)) is not None:
+        given["expires_in_seconds"] = expires_in.total_seconds()
+    return json.dumps(given, default=str, ensure_ascii=False)
 
 
 def _insert_sqlite(alias: str, specs: list[RunSpec]) -> Iterator[tuple[int, Inserted]]:
     insert = statement("sqlite", "insert_run")
+    rows = [_sqlite_row(spec) for spec in specs]
     with connections[alias].cursor() as cursor:
-        for position, spec in enumerate(specs):
-            row: dict[str, Any] = {name: getattr(spec, name) for name in (*_COLUMNS, *_MEMBER_COLUMNS)}
-            row["workflow_id"] = spec.workflow_id and spec.workflow_id.hex
-            # All times have the same width, so that text order is time order.
-            row["run_after"] = spec.run_after and spec.run_after.replace(tzinfo=None).isoformat(
-                " ", "microseconds"
-            )
-            row["expires_in"] = spec.expires_in and f"+{spec.expires_in.total_seconds():.6f} seconds"
-            row["time_format"] = "%Y-%m-%d %H:%M:%f"
-            cursor.execute(insert, row)
+        for position, row in enumerate(rows):
+            if position > 0 and row["result_id"] is None:
+                # By now this transaction is the one that writes, so nobody else takes ids.
+                yield from _insert_sqlite_rest(cursor, rows, position)
+                return
+            cursor.execute(f"{insert} RETURNING result_id, enqueued_at", row)
             # All rows, so that the statement is over before the transaction is.
             for result_id, enqueued_at in cursor.fetchall():
                 yield position, Inserted(result_id, _from_sqlite(enqueued_at))
+
+
+def _insert_sqlite_rest(
+    cursor: Any, rows: list[dict[str, Any]], start: int
+) -> Iterator[tuple[int, Inserted]]:
+    """Inserts the rows from ``start`` on with one call, which takes half as long as one by one. It answers
+    nothing, so they get their ids beforehand."""
+    rest = rows[start:]
+    cursor.execute(statement("sqlite", "take_ids"), {"count": len(rest)})
+    ids = [result_id for (result_id,) in cursor.fetchall()]
+    for row, result_id in zip(rest, ids, strict=True):
+        row["result_id"] = result_id
+    cursor.executemany(statement("sqlite", "insert_run"), rest)
+    cursor.execute(
+        "SELECT result_id, enqueued_at FROM task_runs WHERE result_id BETWEEN %s AND %s", [ids[0], ids[-1]]
+    )
+    for result_id, enqueued_at in cursor.fetchall():
+        yield start + result_id - ids[0], Inserted(result_id, _from_sqlite(enqueued_at))
+
+
+def _sqlite_row(spec: RunSpec) -> dict[str, Any]:
+    row: dict[str, Any] = dict(zip(_COLUMNS, _values_of(spec), strict=True))
+    row["spec_json"] = spec.spec_json
+    row["workflow_id"] = spec.workflow_id and spec.workflow_id.hex
+    # All times have the same width, so that text order is time order.
+    row["run_after"] = spec.run_after and spec.run_after.replace(tzinfo=None).isoformat(" ", "microseconds")
+    row["expires_in"] = spec.expires_in and f"+{spec.expires_in.total_seconds():.6f} seconds"
+    row["time_format"] = "%Y-%m-%d %H:%M:%f"
+    return row
 
 
 def _from_sqlite(moment: str | datetime) -> datetime:

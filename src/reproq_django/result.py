@@ -20,7 +20,7 @@ from django.apps import apps
 from django.conf import settings
 from django.db import connections
 from django.tasks import task_backends
-from django.tasks.base import TASK_REFRESH_ATTRS, Task, TaskError, TaskResult
+from django.tasks.base import TASK_REFRESH_ATTRS, Task, TaskError, TaskResult, TaskResultStatus
 from django.tasks.exceptions import TaskResultDoesNotExist
 from django.utils import timezone
 from django.utils.module_loading import import_string
@@ -45,6 +45,7 @@ from reproq_django.serialization import decode_arguments
 from reproq_django.spec import RunSpec
 from reproq_django.status import DJANGO_STATUS, RunStatus
 
+_READY: Final = RunStatus.READY.value
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -161,10 +162,13 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
     @classmethod
     def enqueued(cls, spec: RunSpec, row: Inserted) -> Self:
         """The result of an INSERT."""
+        task, run_after = spec.task, _local(spec.run_after)
+        if spec.priority != task.priority or run_after != task.run_after:
+            task = stored_copy(task, priority=spec.priority, run_after=run_after)
         return cls(
-            task=stored_copy(spec.task, priority=spec.priority, run_after=_local(spec.run_after)),
+            task=task,
             id=format_result_id(row.result_id, spec.db_alias),
-            status=DJANGO_STATUS[RunStatus.READY],
+            status=TaskResultStatus.READY,
             enqueued_at=row.enqueued_at,
             started_at=None,
             finished_at=None,
@@ -176,7 +180,7 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
             worker_ids=[],
             result_id=row.result_id,
             db_alias=spec.db_alias,
-            raw_status=spec.status or RunStatus.READY.value,
+            raw_status=spec.status or _READY,
             workflow_id=spec.workflow_id,
         )
 

@@ -103,8 +103,9 @@ def drop_schema(connection: BaseDatabaseWrapper) -> None:
                 "DROP FUNCTION IF EXISTS reproq_assign_lane, reproq_claim_key, reproq_open_gate,"
                 " reproq_visit_key, reproq_short, reproq_state_limits, reproq_take_over_tokens,"
                 " reproq_take_over_pace, reproq_drop_logs, reproq_note_workflow_event,"
-                " reproq_rebase_schedule, reproq_tell_schedulers"
+                " reproq_rebase_schedule, reproq_tell_schedulers, reproq_insert_runs, reproq_claim_key_of"
             )
+            cursor.execute("DROP TYPE IF EXISTS reproq_new_run")
 
 
 def schema_files(vendor: str) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -33,6 +33,7 @@ MARKER: Final = "__reproq_type__"
 
 # Python refuses to print larger integers (sys.set_int_max_str_digits).
 _MAX_INT_BITS: Final = 14_000
+_SMALL: Final = 2**63
 
 #: Exact type -> (name of the marker, its value). Subclasses are found by isinstance, in this order: a
 #: datetime is a date.
@@ -52,16 +53,44 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
 }
 
 
+_CANONICAL: Final = DjangoJSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
+
 def canonical_json(value: Any) -> str:
     """Sorted keys, no spaces, non-ASCII kept. Raises ValueError for NaN and infinities."""
-    return json.dumps(
-        value,
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-        cls=DjangoJSONEncoder,
-    )
+    return _CANONICAL.encode(value)
+
+
+def encode_all(args: Sequence[Any], *, typed: bool = True) -> list[Any]:
+    """Positional arguments as plain JSON data, see ``encode``."""
+    try:
+        return [
+            value if _is_plain(value) else encode(value, f"args[{index}]", typed=typed)
+            for index, value in enumerate(args)
+        ]
+    except RecursionError:
+        raise UnsupportedArgument("args are nested too deeply, or refer to themselves") from None
+
+
+def encode_named(kwargs: Mapping[str, Any], *, typed: bool = True) -> dict[str, Any]:
+    """Keyword arguments as plain JSON data, see ``encode``."""
+    try:
+        return {
+            key: value if _is_plain(value) else encode(value, f"kwargs[{key!r}]", typed=typed)
+            for key, value in kwargs.items()
+        }
+    except RecursionError:
+        raise UnsupportedArgument("kwargs are nested too deeply, or refer to themselves") from None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether ``encode`` would answer with the value itself, for most that are: it need not be named then."""
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii())
+    return (kind is int and -_SMALL < value < _SMALL) or value is None or kind is bool
 
 
 def encode(value: Any, path: str, *, typed: bool = True) -> Any:

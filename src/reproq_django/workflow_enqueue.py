@@ -25,11 +25,12 @@ from django.tasks.signals import task_enqueued
 from reproq_django.backend import ReproqBackend
 from reproq_django.db import default_alias, queue_alias
 from reproq_django.enqueue import Inserted, insert_runs
+from reproq_django.listening import enqueue_is_heard
 from reproq_django.models import WorkflowRun, WorkflowStep
 from reproq_django.plan import Place, Plan, PlannedRun, Step, shaped
 from reproq_django.references import holds_reference, resolved
 from reproq_django.result import ReproqTaskResult
-from reproq_django.spec import RunSpec, build
+from reproq_django.spec import RunSpec
 from reproq_django.statements import statement
 from reproq_django.status import Dedup, RunStatus, WorkflowPolicy
 from reproq_django.workflow_handle import Workflow
@@ -43,8 +44,9 @@ def enqueue(workflow: _Items) -> WorkflowResults | ChordResults:
     """See ``_Items.enqueue``."""
     stored = _Storing(workflow)
     stored.store()
-    for sender, result in stored.news():
-        task_enqueued.send_robust(sender, task_result=result)
+    if enqueue_is_heard():
+        for sender, result in stored.news():
+            task_enqueued.send_robust(sender, task_result=result)
     return stored.shaped()
 
 
@@ -52,8 +54,9 @@ async def aenqueue(workflow: _Items) -> WorkflowResults | ChordResults:
     """See ``_Items.aenqueue``. As with abulk_enqueue, a callable key must not query the database."""
     stored = _Storing(workflow)
     await sync_to_async(stored.store, thread_sensitive=True)()
-    for sender, result in stored.news():
-        await task_enqueued.asend_robust(sender, task_result=result)
+    if enqueue_is_heard():
+        for sender, result in stored.news():
+            await task_enqueued.asend_robust(sender, task_result=result)
     return stored.shaped()
 
 
@@ -123,7 +126,7 @@ class _Storing:
         args = resolved(list(call.args), lambda reference: self.plan.results(reference, run.place))
         kwargs = resolved(dict(call.kwargs), lambda reference: self.plan.results(reference, run.place))
         backend = self._backends[id(call.task)]
-        return build(call.task, args, kwargs, backend_alias=backend.alias, options=backend.reproq_options)
+        return backend.spec_builder(call.task).build(args, kwargs)
 
     def _member(self, run: PlannedRun, spec: RunSpec) -> RunSpec:
         waits = run.after is not None or run.step is None
@@ -168,7 +171,7 @@ def _backend_of(task: Task) -> ReproqBackend:
             f"{task.module_path} is a task of TASKS[{task.backend!r}], whose backend "
             f"{type(backend).__qualname__} knows no workflows; all tasks of a workflow must be Reproq's"
         )
-    backend.validate_task(task)
+    backend.spec_builder(task)
     return backend
 
 

@@ -22,6 +22,7 @@ from reproq_django.backend import ReproqBackend
 from reproq_django.errors import TaskUnavailable
 from reproq_django.metadata import MetadataNotSaved, save_metadata
 from reproq_django.models import TaskRun
+from reproq_django.result import stored_copy
 from testapp import tasks
 
 pytestmark = pytest.mark.django_db(databases=["default", "postgres"])
@@ -192,6 +193,53 @@ def test_signals_have_djangos_sender_and_cannot_fail_an_enqueue(alias):
     finally:
         task_enqueued.disconnect(receiver)
     assert heard == [(ReproqBackend, result.id)]
+
+
+def test_nothing_is_sent_where_nobody_listens(alias, monkeypatch):
+    sent = []
+    monkeypatch.setattr(task_enqueued, "send_robust", lambda *_, **__: sent.append(1))
+    tasks.noop.enqueue(1)
+    assert sent == []
+
+
+def test_django_logs_each_enqueue_where_that_is_wanted(alias, backend, caplog):
+    with caplog.at_level("DEBUG", "django.tasks"):
+        results = backend.bulk_enqueue([(tasks.echo, [1]), (tasks.echo, [2])])
+    lines = [record.getMessage() for record in caplog.records if record.name == "django.tasks"]
+    assert lines == [
+        f"Task id={result.id} path=testapp.tasks.echo enqueued backend=default" for result in results
+    ]
+
+
+def test_a_task_that_is_refused_is_refused_each_time(backend):
+    bad = stored_copy(tasks.noop, max_attempts=-1)
+    for _ in range(2):
+        with pytest.raises(InvalidTask, match="max_attempts"):
+            backend.enqueue(bad)
+
+
+def test_a_backoff_may_change_between_enqueues(alias, backend):
+    policy = {"base": 1}
+    patient = tasks.noop.using(backoff=policy)
+    first = backend.enqueue(patient)
+    policy["base"] = 2
+    second = backend.enqueue(patient)
+    stored = TaskRun.objects.using(alias).in_bulk([first.result_id, second.result_id])
+    bases = [stored[result.result_id].spec_json["exec"]["backoff"]["base"] for result in (first, second)]
+    assert bases == [1, 2]
+
+
+def test_the_queues_of_today_decide(alias, settings):
+    tasks.noop.enqueue(1)
+    settings.TASKS = {"default": settings.TASKS["default"] | {"QUEUES": ["other"]}}
+    with pytest.raises(InvalidTask, match="other"):
+        tasks.noop.enqueue(2)
+
+
+def test_many_tasks_do_not_pile_up(alias, backend, monkeypatch):
+    monkeypatch.setattr("reproq_django.backend._MAX_BUILDERS", 3)
+    backend.bulk_enqueue([(tasks.echo.using(priority=number), [number]) for number in range(10)])
+    assert len(backend._builders) <= 3
 
 
 def test_bulk_enqueue_takes_all_forms_in_order(alias, backend):

@@ -130,6 +130,59 @@ def test_which_states_count_as_twins(alias, mode, status, is_twin):
     assert isinstance(answer, TaskRun) is is_twin
 
 
+MIXED = [
+    spec_of(tasks.noop, '\' " \\ \n', "\u2028", run_after=datetime(2030, 1, 2, 3, 4, 5, 6, tzinfo=UTC)),
+    spec_of(tasks.noop, "none of it"),
+    spec_of(tasks.noop.using(queue_name="mail", priority=7, timeout=5, max_attempts=9), lock_key='l"\\\''),
+    spec_of(
+        tasks.noop.using(
+            concurrency_key="c", concurrency_limit=2, over_limit="replace", rate_limit=0.1, rate_burst=4,
+            rate_key="ž", fairness_key="f", expires_in=timedelta(days=400, microseconds=1), dedup=True,
+        ),
+    ),
+]  # fmt: skip
+STORED = [field.name for field in TaskRun._meta.fields if field.name not in ("result_id", "spec_json")]
+
+
+def moments_apart(run):
+    """A row's values; those that count from the INSERT, from there."""
+    values = {name: getattr(run, name) for name in STORED}
+    start = run.enqueued_at
+    for name in ("enqueued_at", "created_at", "updated_at", "expires_at"):
+        values[name] = values[name] and round((values[name] - start).total_seconds())
+    if run.run_after is None:
+        values["claim_key"] -= round(start.timestamp() * 1_000_000)
+    # SQLite's clock has milliseconds, and days in a float.
+    return values | {"claim_key": round(values["claim_key"], -4)}
+
+
+@pytest.mark.parametrize("specs", [MIXED, MIXED[::-1], MIXED[:1] * 2], ids=["mixed", "reversed", "equal"])
+def test_many_at_once_are_stored_as_each_by_itself(alias, specs):
+    """Whatever a batch has in common is said once, and the rows do not show it."""
+    specs = [replace(spec, dedup=Dedup.NONE) for spec in specs]
+    ones = [insert_runs(alias, [spec])[0] for spec in specs]
+    many = insert_runs(alias, specs)
+    stored = TaskRun.objects.using(alias).in_bulk([row.result_id for row in (*ones, *many)])
+    for one, other in zip(ones, many, strict=True):
+        assert moments_apart(stored[one.result_id]) == moments_apart(stored[other.result_id])
+        assert stored[one.result_id].spec_json == stored[other.result_id].spec_json
+        assert stored[other.result_id].enqueued_at == other.enqueued_at
+    assert stored[many[0].result_id].dedup == Dedup.NONE
+
+
+def test_ids_that_somebody_has_given_are_not_given_again(alias):
+    (first,) = insert_runs(alias, [spec_of(tasks.noop, 0)])
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO task_runs (result_id, spec_json, spec_hash, task_path) VALUES (%s, '{}', '', 'a')",
+            [first.result_id + 1000],
+        )
+        if alias == "default":
+            cursor.execute("UPDATE sqlite_sequence SET seq = %s WHERE name = 'task_runs'", [first.result_id])
+    rows = insert_runs(alias, [spec_of(tasks.noop, number) for number in range(1, 1005)])
+    assert len({row.result_id for row in rows} | {first.result_id, first.result_id + 1000}) == 1006
+
+
 def test_duplicates_within_a_batch(alias):
     first, second, third = insert_runs(
         alias, [spec_of(tasks.noop, 1), spec_of(tasks.noop, 2), spec_of(tasks.noop, 1)]

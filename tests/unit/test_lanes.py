@@ -81,6 +81,32 @@ def test_runs_that_the_same_keys_hold_back_are_one_group_on_both_databases(alias
     assert enqueue(alias, **keys).visit_key == visit_key.replace("|", "\x1f")
 
 
+@pytest.mark.parametrize("later", [None, timedelta(hours=1)], ids=["due", "later"])
+@pytest.mark.parametrize(
+    "keys",
+    [{}, LOCK, LIMIT, LIMIT | LOCK, {"fairness_key": ""}, {"rate_key": "r"}, {"fairness_key": "ž" * 200}],
+    ids=str,
+)
+def test_an_enqueue_gives_the_lane_that_the_trigger_gives(keys, later):
+    run = enqueue("postgres", task=tasks.noop.using(priority=3), **keys, run_after=later)
+    names = "queue_name, priority, run_after, spec_json, spec_hash, task_path, enqueued_at, lock_key,"
+    names += " concurrency_key, concurrency_limit, fairness_key, rate_key"
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO task_runs ({names}) SELECT {names} FROM task_runs WHERE result_id = %s"
+            " RETURNING gate, claim_key, visit_key",
+            [run.result_id],
+        )
+        assert cursor.fetchall() == [(run.gate, run.claim_key, run.visit_key)]
+
+
+def test_an_enqueue_does_without_the_trigger():
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("ALTER TABLE task_runs DISABLE TRIGGER reproq_task_runs_insert_lane")
+    run = enqueue("postgres", **LOCK)
+    assert (run.gate, run.claim_key is None) == (KEYED, False)
+
+
 def test_the_largest_keys_fit_the_index(alias):
     keys = {name: name[0] * 400 for name in ("lock_key", "concurrency_key", "fairness_key", "rate_key")}
     assert enqueue(alias, **keys, concurrency_limit=1).gate == KEYED

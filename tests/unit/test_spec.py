@@ -4,10 +4,13 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from django.tasks.exceptions import InvalidTask
 from django.utils import timezone as django_timezone
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reproq_django import task
 from reproq_django.conf import BackendOptions
 from reproq_django.errors import UnsupportedArgument
+from reproq_django.serialization import canonical_json, encode
 from reproq_django.spec import build
 from testapp import tasks
 
@@ -183,3 +186,52 @@ def test_limits_concurrency_works_above_and_below_task():
     above, below = spec_of(tasks.limited_above, 7), spec_of(tasks.limited_below)
     assert (above.concurrency_key, above.concurrency_limit) == ("account:7", 2)
     assert (below.concurrency_key, below.concurrency_limit) == ("everyone", 1)
+
+
+text = st.text(st.characters(codec="utf-8"))
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.decimals(allow_nan=False)
+    | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=6,
+)
+words = st.none() | text.filter(lambda word: "\0" not in word and len(word) < 90)
+
+
+@given(
+    args=st.lists(values, max_size=3),
+    kwargs=st.dictionaries(st.sampled_from(["x", "žluť", 'a"b', "\n"]), values, max_size=3),
+    keys=st.fixed_dictionaries({"lock_key": words, "concurrency_key": words}),
+    whole=st.fixed_dictionaries({"priority": st.integers(-100, 100), "concurrency_limit": st.integers(0, 9)}),
+    run_after=st.none() | st.datetimes(timezones=st.just(UTC)),
+    options=st.builds(BackendOptions, code_ref=words, pip_lock_hash=words, max_attempts=st.integers(1, 9)),
+    backoff=st.none() | st.floats(0, 9),
+)
+def test_the_text_is_the_canonical_one_of_the_whole_spec(
+    args, kwargs, keys, whole, run_after, options, backoff
+):
+    """It is put together from parts, and must not show it."""
+    chosen = tasks.noop.using(backoff=backoff)
+    spec = spec_of(chosen, *args, options=options, **kwargs, **keys, **whole, run_after=run_after)
+    execution = {"timeout_seconds": options.timeout_seconds, "max_attempts": options.max_attempts}
+    if backoff is not None:
+        execution["backoff"] = {"base": backoff, "factor": 1, "cap": backoff, "jitter": False}
+    assert spec.spec_json == canonical_json(
+        {
+            "v": 1,
+            "task_path": "testapp.tasks.noop",
+            "args": [encode(value, "it") for value in args],
+            "kwargs": {name: encode(value, "it") for name, value in kwargs.items()},
+            "takes_context": False,
+            "queue_name": "default",
+            **whole,
+            **keys,
+            "run_after": run_after and run_after.isoformat(),
+            "exec": execution,
+            "provenance": {"code_ref": options.code_ref, "pip_lock_hash": options.pip_lock_hash},
+        }
+    )

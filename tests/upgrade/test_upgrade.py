@@ -17,7 +17,8 @@ SHAPES = ["made_by_sql.postgres", "made_by_django.postgres", "made_by_django.sql
 SCHEMA_1 = ["made_by_schema_1.postgres", "made_by_schema_1.sqlite"]
 SCHEMA_2 = ["made_by_schema_2.postgres", "made_by_schema_2.sqlite"]
 SCHEMA_3 = ["made_by_schema_3.postgres", "made_by_schema_3.sqlite"]
-OWN = [*SCHEMA_1, *SCHEMA_2, *SCHEMA_3]
+SCHEMA_4 = ["made_by_schema_4.postgres", "made_by_schema_4.sqlite"]
+OWN = [*SCHEMA_1, *SCHEMA_2, *SCHEMA_3, *SCHEMA_4]
 _numbers = count()
 
 
@@ -185,6 +186,21 @@ def test_abandoned_runs_can_be_reclaimed(upgraded):
         upgraded.rows("SELECT result_id FROM task_runs WHERE status = 'RUNNING' AND leased_until IS NULL")
         == []
     )
+
+
+def test_ids_come_from_the_sequence_that_is_there(make_site, migrated):
+    site = make_site("made_by_schema_4.postgres")
+    site.sql("ALTER SEQUENCE task_runs_result_id_seq RENAME TO a_name_of_before")
+    site.migrate()
+    assert site.shape() == migrated("postgres").shape()
+    insert = """SELECT ids[1], since IS NOT NULL FROM reproq_insert_runs(
+        '{}',
+        '{"backend_alias": "default", "queue_name": "default", "priority": 0, "spec_hash": "h", "dedup": 0,
+          "task_path": "a.b", "max_attempts": 3, "timeout_seconds": 900, "concurrency_limit": 0,
+          "over_limit": 0}',
+        '[{}]')"""
+    latest = site.rows("SELECT last_value FROM task_runs_result_id_seq")[0][0]
+    assert site.rows(insert)[0][0] in (latest, latest + 1)
 
 
 RAW_INSERTS = """

@@ -1,7 +1,7 @@
 """Who watches an attempt: Django's signals, and the task itself through its context.
 
-Building Django's ``TaskResult`` and sending its signals takes most of the time of a short task. When nobody
-but Django's own logging listens and the task takes no context, the same lines are logged without any of it.
+When nobody but Django's own logging listens and the task takes no context, the same lines are logged without
+building Django's ``TaskResult`` and sending its signals, see ``listening.py``.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from django.utils.log import RequireDebugTrue
 from reproq_django.context import ReproqTaskContext
 from reproq_django.execution import envelope
 from reproq_django.execution.notes import Notes
+from reproq_django.listening import django_logger, only_django_listens
 from reproq_django.result import ReproqTaskResult
 from reproq_django.status import DJANGO_STATUS, RunStatus
 
 logger = logging.getLogger("reproq_django.execution")
-_django_logger = task_signals.logger
 _LINE = "Task id=%s path=%s state=%s"
 
 
@@ -55,18 +55,6 @@ def complain(message: str, *args: object) -> None:
         logger.exception(message, *args)
 
 
-def only_django_listens() -> bool:
-    """Whether no receiver of the site's own waits for the signals of an attempt."""
-    return _sole_receiver(task_signals.task_started, task_signals.log_task_started) and _sole_receiver(
-        task_signals.task_finished, task_signals.log_task_finished
-    )
-
-
-def _sole_receiver(signal: Signal, own: Any) -> bool:
-    # Django keys a receiver by its id and its sender's; a dead weak reference only costs us the short way.
-    return [entry[0][0] for entry in signal.receivers] == [id(own)]
-
-
 @cache
 def _info_is_heard() -> bool:
     """Whether a line at INFO can reach anybody, decided once per process.
@@ -74,9 +62,9 @@ def _info_is_heard() -> bool:
     With Django's default LOGGING and DEBUG off it cannot, but the record would be made before the handler's
     filter drops it: half of what an empty task costs.
     """
-    if not _django_logger.isEnabledFor(logging.INFO):
+    if not django_logger.isEnabledFor(logging.INFO):
         return False
-    current: logging.Logger | None = _django_logger
+    current: logging.Logger | None = django_logger
     while current is not None:
         if any(_hears_info(handler) for handler in current.handlers):
             return True
@@ -123,7 +111,7 @@ class Unwatched:
     def _log(self, level: int, status: TaskResultStatus, error: BaseException | None = None) -> None:
         path = self._task.module_path
         try:
-            _django_logger.log(level, _LINE, self._run["result_id"], path, status, exc_info=error)
+            django_logger.log(level, _LINE, self._run["result_id"], path, status, exc_info=error)
         except Exception:  # noqa: BLE001 - a site's log handler may raise anything; it never fails a task
             complain("logging the course of %s failed", path)
 

@@ -32,6 +32,7 @@ from reproq_django.execution import (
     streams,
 )
 from reproq_django.execution.notes import Channel
+from reproq_django.listening import only_django_listens
 from reproq_django.serialization import MARKER
 
 #: A coroutine that does not give way for so long is named to the worker.
@@ -172,7 +173,7 @@ class _Run:
 
     async def outcome(self) -> str:
         # A site's receivers may use the database, which must not be done on the event loop.
-        apart = not observers.only_django_listens()
+        apart = not only_django_listens()
         channel, extended = self.child.channel, self.extended
         this = await _apart(self.fetches or apart, attempt.begin, self.message, channel, extended)
         if isinstance(this, str):

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reproq_model::RunId;
 use reproq_model::schedule::{Overlap, ScheduledRun};
+use serde_json::{Value, json};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{Connection as _, Row as _, query};
@@ -22,34 +23,8 @@ const BEGIN: &str =
     "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '1500ms'; SET LOCAL lock_timeout = '1s'";
 
 static INSERT: LazyLock<&str> = LazyLock::new(|| {
-    let names = [
-        "backend_alias",
-        "queue_name",
-        "priority",
-        "run_after",
-        "spec_json",
-        "spec_hash",
-        "task_path",
-        "max_attempts",
-        "timeout_seconds",
-        "lock_key",
-        "concurrency_key",
-        "concurrency_limit",
-        "expires_in_seconds",
-        "dedup",
-        "fairness_key",
-        "rate_key",
-        "rate_per_second",
-        "rate_burst",
-        "over_limit",
-        "result_id",
-        "status",
-        "workflow_id",
-        "step",
-        "after_step",
-    ];
     let text = include_str!("../../../../src/reproq_django/sql/postgres/statements/insert_runs.sql");
-    shared::statement(text, &names, '$')
+    shared::statement(text, &["specs", "shared", "runs"], '$')
 });
 
 #[async_trait(?Send)]
@@ -225,40 +200,41 @@ async fn insert(connection: &mut PgConnection, runs: &[(i64, &ScheduledRun)]) ->
     if runs.is_empty() {
         return Ok(());
     }
-    macro_rules! column {
-        (|$run:ident| $value:expr) => {
-            runs.iter().map(|(_, $run)| $value).collect::<Vec<_>>()
-        };
-    }
+    let specs: Vec<&str> = runs.iter().map(|(_, run)| run.spec_json.as_str()).collect();
+    let fields: Vec<Value> = runs.iter().map(|(id, run)| fields(*id, run)).collect();
     query(*INSERT)
-        .bind(column!(|run| run.backend_alias.as_str()))
-        .bind(column!(|run| run.queue_name.as_str()))
-        .bind(column!(|run| run.priority))
-        .bind(column!(|run| run.run_after.map(moment)))
-        .bind(column!(|run| run.spec_json.as_str()))
-        .bind(column!(|run| run.spec_hash.as_str()))
-        .bind(column!(|run| run.task_path.as_str()))
-        .bind(column!(|run| run.max_attempts))
-        .bind(column!(|run| run.timeout_seconds))
-        .bind(column!(|run| run.lock_key.as_deref()))
-        .bind(column!(|run| run.concurrency_key.as_deref()))
-        .bind(column!(|run| run.concurrency_limit))
-        .bind(column!(|run| run.expires_in_seconds))
+        // The texts themselves, so that what is stored is what was hashed. JSON has no line breaks of its own.
+        .bind(specs.join("\n"))
         // A tick is no duplicate of another one.
-        .bind(vec![0_i16; runs.len()])
-        .bind(column!(|run| run.fairness_key.as_deref()))
-        .bind(column!(|run| run.rate_key.as_deref()))
-        .bind(column!(|run| run.rate_per_second))
-        .bind(column!(|run| run.rate_burst))
-        .bind(column!(|run| run.over_limit))
-        .bind(runs.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-        .bind(None::<Vec<String>>)
-        .bind(None::<Vec<uuid::Uuid>>)
-        .bind(None::<Vec<i32>>)
-        .bind(None::<Vec<i32>>)
+        .bind(r#"{"dedup":0}"#)
+        .bind(Value::Array(fields).to_string())
         .fetch_all(connection)
         .await
         .map(drop)
+}
+
+/// The fields of `reproq_new_run`.
+fn fields(id: i64, run: &ScheduledRun) -> Value {
+    json!({
+        "result_id": id,
+        "backend_alias": run.backend_alias,
+        "queue_name": run.queue_name,
+        "priority": run.priority,
+        "run_after": run.run_after.map(|at| moment(at).to_rfc3339()),
+        "spec_hash": run.spec_hash,
+        "task_path": run.task_path,
+        "max_attempts": run.max_attempts,
+        "timeout_seconds": run.timeout_seconds,
+        "lock_key": run.lock_key,
+        "concurrency_key": run.concurrency_key,
+        "concurrency_limit": run.concurrency_limit,
+        "expires_in_seconds": run.expires_in_seconds,
+        "fairness_key": run.fairness_key,
+        "rate_key": run.rate_key,
+        "rate_per_second": run.rate_per_second,
+        "rate_burst": run.rate_burst,
+        "over_limit": run.over_limit,
+    })
 }
 
 fn moment(micros: i64) -> DateTime<Utc> {

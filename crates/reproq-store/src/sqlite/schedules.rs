@@ -228,7 +228,7 @@ async fn trim(
 
 /// The one INSERT of runs.
 async fn insert(connection: &mut SqliteConnection, run: &ScheduledRun) -> Result<i64, sqlx::Error> {
-    query(*INSERT)
+    let inserted = query(*INSERT)
         .bind(&run.backend_alias)
         .bind(&run.queue_name)
         .bind(run.priority)
@@ -255,9 +255,13 @@ async fn insert(connection: &mut SqliteConnection, run: &ScheduledRun) -> Result
         .bind(None::<String>)
         .bind(None::<i32>)
         .bind(None::<i32>)
-        .fetch_one(connection)
-        .await?
-        .try_get("result_id")
+        .execute(connection)
+        .await?;
+    if inserted.rows_affected() == 0 {
+        Err(sqlx::Error::RowNotFound)
+    } else {
+        Ok(inserted.last_insert_rowid())
+    }
 }
 
 /// Django's text form, always of the same length.

@@ -9,10 +9,15 @@
 
 INSERT INTO reproq_meta (key, value) VALUES ('priority_aging_seconds', '60') ON CONFLICT (key) DO NOTHING;
 
+-- These functions are plain expressions, so that a statement over many runs has them inlined.
+CREATE OR REPLACE FUNCTION reproq_claim_key_of(eligible_at TIMESTAMPTZ, priority INTEGER, aging_seconds NUMERIC) RETURNS BIGINT
+LANGUAGE sql STABLE AS $reproq$
+    SELECT (extract(epoch FROM eligible_at) * 1000000)::bigint - (priority::numeric * 1000000 * aging_seconds)::bigint
+$reproq$;
+
 CREATE OR REPLACE FUNCTION reproq_claim_key(eligible_at TIMESTAMPTZ, priority INTEGER) RETURNS BIGINT
 LANGUAGE sql STABLE AS $reproq$
-    SELECT (extract(epoch FROM eligible_at) * 1000000)::bigint
-         - (priority::numeric * 1000000 * (SELECT value::numeric FROM reproq_meta WHERE key = 'priority_aging_seconds'))::bigint
+    SELECT reproq_claim_key_of(eligible_at, priority, (SELECT value::numeric FROM reproq_meta WHERE key = 'priority_aging_seconds'))
 $reproq$;
 
 -- An index entry has to fit a third of a page.
@@ -58,8 +63,9 @@ $reproq$;
 DROP TRIGGER IF EXISTS trg_task_runs_task_path ON task_runs;
 DROP FUNCTION IF EXISTS reproq_task_path_from_spec();
 
+-- Not for a row that comes with its lane, as those of reproq_insert_runs do.
 CREATE OR REPLACE TRIGGER reproq_task_runs_insert_lane BEFORE INSERT ON task_runs
-    FOR EACH ROW EXECUTE FUNCTION reproq_assign_lane();
+    FOR EACH ROW WHEN (NEW.claim_key IS NULL OR NEW.gate IS NULL) EXECUTE FUNCTION reproq_assign_lane();
 
 CREATE OR REPLACE TRIGGER reproq_task_runs_update_lane
     BEFORE UPDATE OF status, run_after, priority, lock_key, concurrency_key, concurrency_limit, fairness_key, rate_key ON task_runs

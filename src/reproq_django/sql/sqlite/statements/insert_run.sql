@@ -1,4 +1,4 @@
--- Enqueue: one run. No row in the answer means a duplicate, by the unique indexes of 40_indexes.sql. claim_key, gate and
+-- Enqueue: one run. No new row means a duplicate, by the unique indexes of 40_indexes.sql. claim_key, gate and
 -- visit_key are the trigger's; enqueued_at is the column's default. The last five values are for members of workflows, else NULL.
 INSERT INTO task_runs (
     backend_alias, queue_name, priority, run_after, spec_json, spec_hash, task_path, max_attempts, timeout_seconds,
@@ -10,4 +10,3 @@ VALUES (
     strftime(%(time_format)s, 'now', %(expires_in)s), %(dedup)s, %(fairness_key)s, %(rate_key)s, %(rate_per_second)s,
     %(rate_burst)s, %(over_limit)s, %(result_id)s, COALESCE(%(status)s, 'READY'), %(workflow_id)s, %(step)s, %(after_step)s)
 ON CONFLICT DO NOTHING
-RETURNING result_id, enqueued_at
