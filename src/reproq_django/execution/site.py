@@ -172,8 +172,8 @@ def close_connections() -> None:
 def tidy_connections() -> None:
     """Leave the next task what a new request would find: no open transaction, no worn-out connection.
 
-    Only connections that were opened are looked at, and only when there may be one: a task without a query pays
-    nothing.
+    Only connections that were opened are looked at, and only when there may be one: a task without a query
+    pays nothing.
     """
     if not _opened.perhaps:
         return
