@@ -11,6 +11,8 @@ use crate::StoreError;
 
 /// How long a statement waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most rows that a statement reads ahead of us.
+const ROWS: usize = 512;
 
 pub(super) struct Link {
     options: SqliteConnectOptions,
@@ -26,6 +28,8 @@ impl Link {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
+            // A batch of claimed rows: the connection's thread and ours would otherwise take turns every fifty.
+            .row_buffer_size(ROWS)
             .statement_cache_capacity(64)
             .disable_statement_logging();
         Self { options, connection: Mutex::new(None) }
