@@ -32,15 +32,15 @@ pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Re
     }
     heads.sort_unstable();
     heads.truncate(request.limit as usize);
-    let ids: Vec<i64> = heads.into_iter().map(|(_, id)| id).collect();
-    if ids.is_empty() {
+    if heads.is_empty() {
         return Ok(Claim::default());
     }
+    let ids = serde_json::Value::from_iter(heads.into_iter().map(|(_, id)| id)).to_string();
     store
         .link
-        .run("claim", async |connection| {
+        .run_soon("claim", async |connection| {
             let rows = query(include_str!("sql/claim.sql"))
-                .bind(serde_json::Value::from(ids).to_string())
+                .bind(&ids)
                 .bind(&request.worker.worker_id)
                 .bind(request.worker.incarnation.to_string())
                 .bind(modifier(request.lease))

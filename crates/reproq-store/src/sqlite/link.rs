@@ -1,16 +1,18 @@
 //! The one connection to the file.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, query};
 use tokio::sync::Mutex;
 
 use crate::StoreError;
 
 /// How long a statement waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it waits, and tries again, where tasks wait for it.
+const SHORT_BUSY_TIMEOUT: Duration = Duration::from_millis(1);
 /// The most rows that a statement reads ahead of us.
 const ROWS: usize = 512;
 
@@ -57,6 +59,42 @@ impl Link {
         }
         result
     }
+
+    /// The same for the statements that tasks wait for, each a transaction of its own: `work` begins again when another process
+    /// has the write lock. SQLite itself would wait longer and longer between its tries, up to a tenth of a second, and miss the
+    /// moments between the commits of a site that enqueues one task after the other.
+    pub(super) async fn run_soon<T>(
+        &self,
+        statement: &'static str,
+        work: impl AsyncFn(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, StoreError> {
+        let patience = Instant::now() + BUSY_TIMEOUT;
+        self.run(statement, async |connection| {
+            set_busy_timeout(connection, SHORT_BUSY_TIMEOUT).await?;
+            let result = loop {
+                match work(connection).await {
+                    Err(error) if is_busy(&error) && Instant::now() < patience => {}
+                    result => break result,
+                }
+            };
+            set_busy_timeout(connection, BUSY_TIMEOUT).await?;
+            result
+        })
+        .await
+    }
+}
+
+async fn set_busy_timeout(connection: &mut SqliteConnection, timeout: Duration) -> Result<(), sqlx::Error> {
+    let pragma = match timeout {
+        SHORT_BUSY_TIMEOUT => "PRAGMA busy_timeout = 1",
+        _ => "PRAGMA busy_timeout = 5000",
+    };
+    query(pragma).execute(connection).await.map(drop)
+}
+
+/// Whether another process has the write lock.
+fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if crate::error::sqlite_code(error.as_ref()) == Some(5))
 }
 
 /// A duration as SQLite's date functions add it.
