@@ -13,6 +13,7 @@ use crate::{Claim, ClaimRequest, Glance, StoreError};
 const DIVERT_DEPTH: i64 = 500;
 
 pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
+    store.link.give_way().await;
     let mut heads = Vec::new();
     for queue in request.queues {
         let rows = store

@@ -16,6 +16,7 @@ pub(super) async fn finish(
         Fence::LeaseEnded => None,
     };
     let batch = Value::from(endings.iter().map(row).collect::<Vec<_>>()).to_string();
+    store.link.give_way().await;
     store
         .link
         .run_soon("finish", async |connection| {
