@@ -32,4 +32,5 @@ def enqueue_is_heard() -> bool:
 
 def _sole_receiver(signal: Signal, own: Any) -> bool:
     # Django keys a receiver by its id and its sender's; a dead weak reference only costs us the short way.
-    return [entry[0][0] for entry in signal.receivers] == [id(own)]
+    receivers = signal.receivers
+    return len(receivers) == 1 and bool(receivers[0][0][0] == id(own))

@@ -52,10 +52,11 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "decimal": Decimal,
 }
 
-
 _CANONICAL: Final = DjangoJSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 )
+#: What JSON gives back as it was given.
+_PLAIN: Final = frozenset({type(None), bool, int, float, str})
 
 
 def canonical_json(value: Any) -> str:
@@ -187,6 +188,8 @@ def decode_arguments(spec: Mapping[str, Any], using: str | None) -> tuple[list[A
     args, kwargs = [] if args is None else args, {} if kwargs is None else kwargs
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise InvalidSpec("args must be a list and kwargs an object")
+    if _PLAIN.issuperset(map(type, args)) and _PLAIN.issuperset(map(type, kwargs.values())):
+        return args, kwargs
     results = None if using is None else ResultsOfRuns(using, lambda: _wanted([args, kwargs]))
     return (
         [decode(item, f"args[{index}]", using=using, results=results) for index, item in enumerate(args)],

@@ -22,6 +22,7 @@ PR_SET_PDEATHSIG = 1
 UNREADABLE_STREAM = 71
 LOST_DESCRIPTORS = 74
 
+_parse = json.JSONDecoder().raw_decode
 #: Set in a process that a task has forked; it must never answer for its parent.
 _is_fork = False
 
@@ -85,8 +86,8 @@ def _work(stream: int) -> int:
             run.stop_event_loop()
             site.close_connections()
             return 0
-        # Decoded here, or `loads` would first guess the encoding.
-        message = json.loads(payload.decode())
+        # Not `loads`: it would guess the encoding and look for white space, which takes as long.
+        message, _ = _parse(payload.decode())
         if message.get("type") != "run":
             continue
         if printed and not outputs.wait(stream):

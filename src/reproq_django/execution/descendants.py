@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 #: A task that forks faster than it is killed is left to what watches this process from outside.
 _LONGEST_SECONDS = 2.0
+_LINUX = sys.platform == "linux"
+_ANY_ENDED = (os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) if _LINUX else ()
 
 
 class _Process(NamedTuple):
@@ -26,7 +28,11 @@ def kill_all() -> int:
     Orphans count: they are this process's children when it has asked for them (``traces.adopt_orphans``).
     Without any child it costs one system call. Linux only.
     """
-    if sys.platform != "linux" or not _have_child():
+    if not _LINUX:
+        return 0
+    try:
+        os.waitid(*_ANY_ENDED)
+    except ChildProcessError:
         return 0
     killed: set[int] = set()
     deadline = time.monotonic() + _LONGEST_SECONDS
@@ -44,7 +50,7 @@ def kill_all() -> int:
 
 def _have_child() -> bool:
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        os.waitid(*_ANY_ENDED)
     except ChildProcessError:
         return False
     return True

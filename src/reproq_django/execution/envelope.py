@@ -37,6 +37,8 @@ def encode(value: Any) -> str:
     Raises:
         InvalidResult: it is no JSON or too large; the message says where and what to do.
     """
+    if value is None:
+        return "null"
     try:
         text = _encode(value)
     except RecursionError as error:
@@ -62,6 +64,9 @@ def encode(value: Any) -> str:
 
 
 def _encode(value: Any) -> str:
+    # The encoder makes itself anew for each value. Most that tasks return are plain.
+    if type(value) is int:
+        return int.__repr__(value)
     try:
         return _encoder.encode(value)
     except TypeError:

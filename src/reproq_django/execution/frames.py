@@ -53,22 +53,23 @@ class FrameReader:
         self._buffer = bytearray()
         self._start = 0
 
-    def read(self) -> bytes | None:
+    def read(self) -> bytearray | None:
         """Wait for the next payload; ``None`` when the worker has closed the stream between two frames.
 
         Raises:
             FrameError: wrong magic, wrong checksum, absurd length, or an end of the stream inside a frame.
         """
-        if not self._fill(HEADER.size):
+        if len(self._buffer) - self._start < HEADER.size and not self._fill(HEADER.size):
             return None
         magic, length, checksum = HEADER.unpack_from(self._buffer, self._start)
         if magic != MAGIC:
             raise FrameError(f"a frame starts with {MAGIC!r}, not with {bytes(magic)!r}")
         if length > MAX_PAYLOAD_BYTES:
             raise FrameError(f"a frame says that it holds {length} bytes; {MAX_PAYLOAD_BYTES} is the most")
-        self._fill(HEADER.size + length)
+        if len(self._buffer) - self._start < HEADER.size + length:
+            self._fill(HEADER.size + length)
         begin = self._start + HEADER.size
-        payload = bytes(self._buffer[begin : begin + length])
+        payload = self._buffer[begin : begin + length]
         if zlib.crc32(payload) != checksum:
             raise FrameError(f"the checksum of a frame of {length} bytes is wrong")
         self._start = begin + length
@@ -77,7 +78,7 @@ class FrameReader:
             self._start = 0
         return payload
 
-    def arrived(self) -> list[bytes] | None:
+    def arrived(self) -> list[bytearray] | None:
         """Read once, without waiting if something is there; return the whole payloads so far, ``None`` at the
         end of the stream.
 

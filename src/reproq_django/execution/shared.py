@@ -91,7 +91,7 @@ class _Child:
         if not self.closed.done():
             self.closed.set_result(0)
 
-    def take(self, payload: bytes) -> None:
+    def take(self, payload: bytearray) -> None:
         message = json.loads(payload)
         if message.get("type") == "cancel":
             if found := self.runs.get((message["result_id"], message["epoch"])):

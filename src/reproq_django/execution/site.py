@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -140,11 +141,26 @@ def find_module(task_path: str) -> tuple[object, list[str]]:
     )
 
 
+class _Opened(threading.local):
+    """Whether this thread may have an open connection: it has had one, or its first is not ruled out yet."""
+
+    perhaps = True
+
+
+_opened = _Opened()
+
+
+def _on_connection(**_: object) -> None:
+    _opened.perhaps = True
+
+
 @cache
 def _connections() -> ConnectionHandler:
     # Late, so that this module can say that there is no Django; once, because it is asked for after each run.
     from django.db import connections
+    from django.db.backends.signals import connection_created
 
+    connection_created.connect(_on_connection)
     return connections
 
 
@@ -156,9 +172,13 @@ def close_connections() -> None:
 def tidy_connections() -> None:
     """Leave the next task what a new request would find: no open transaction, no worn-out connection.
 
-    Only connections that were opened are looked at, so a task without a query pays nothing.
+    Only connections that were opened are looked at, and only when there may be one: a task without a query
+    pays nothing.
     """
-    for connection in _connections().all(initialized_only=True):
+    if not _opened.perhaps:
+        return
+    connections, perhaps = _connections(), False
+    for connection in connections.all(initialized_only=True):
         if connection.connection is None:
             continue
         connection.queries_log.clear()
@@ -169,6 +189,8 @@ def tidy_connections() -> None:
             connection.close()
         else:
             connection.close_if_unusable_or_obsolete()
+            perhaps = perhaps or connection.connection is not None
+    _opened.perhaps = perhaps
 
 
 def _in_transaction(raw: Any) -> bool:

@@ -1,25 +1,28 @@
 """What a task has left behind in its process that the next one would notice.
 
 A child that is not as it was before its first task answers and exits: a fresh one costs milliseconds, a task
-that runs in another one's leavings costs somebody an evening. It is compared after each task, so what is
-compared has to be cheap: about 3 us in all.
+that runs in another one's leavings costs somebody an evening. It is compared after each task, so that has to
+be cheap: one tuple with all that takes a single call, compared as a whole.
 """
 
 from __future__ import annotations
 
-# With an underscore, the bare functions: the public ones wrap each answer in an enum, which takes longer than
-# all else here.
-import _locale
-import _signal  # type: ignore[import-not-found]
-import _socket
-import _thread
 import ctypes
-import gc
 import os
 import signal
 import sys
 import threading
 import time
+
+# With an underscore, the bare functions: the public ones wrap each answer in an enum, which takes longer than
+# all else here.
+from _locale import LC_ALL, setlocale
+from _signal import SIG_BLOCK, getsignal, pthread_sigmask  # type: ignore[import-not-found]
+from _socket import getdefaulttimeout
+from _thread import _count as count_threads
+from gc import isenabled
+from os import getcwdb, umask
+from sys import getprofile, getrecursionlimit, gettrace
 from typing import Any
 
 from reproq_django.execution import descendants, loop
@@ -56,25 +59,38 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+#: What a difference in ``Traces._look`` means, in its order.
+_DEEDS = (
+    "replaced sys.stdout or sys.stderr",
+    "replaced sys.stdout or sys.stderr",
+    "closed sys.stdout or sys.stderr",
+    "closed sys.stdout or sys.stderr",
+    "changed the recursion limit",
+    "set a trace or profile function",
+    "set a trace or profile function",
+    "switched the garbage collector",
+    "changed the default timeout of sockets",
+    "changed the umask",
+    "changed a signal handler",
+    # A blocked SIGINT would keep the next run from hearing that it is cancelled.
+    "blocked signals",
+    "changed the locale",
+    "changed the working directory",
+)
+
+
 class Traces:
     """Remembers the process as it is when this is made."""
 
     def __init__(self) -> None:
         self._environment = dict(os.environ)
         self._raw_environment = dict(_raw_environment())
-        self._folder = _folder()
-        self._umask = os.umask(0o077)
-        os.umask(self._umask)
-        self._handlers = [_signal.getsignal(number) for number in _SIGNALS]
-        self._blocked = _signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        self._locale = _locale.setlocale(_locale.LC_ALL, None)
+        self._umask = umask(0o077)
+        umask(self._umask)
         self._streams = (sys.stdout, sys.stderr)
-        self._recursion_limit = sys.getrecursionlimit()
-        self._hooks = (sys.gettrace(), sys.getprofile())
-        self._gc = gc.isenabled()
-        self._socket_timeout = _socket.getdefaulttimeout()
         self._threads = set(threading.enumerate())
-        self._thread_count = _thread._count()
+        self._thread_count = count_threads()
+        self._before = self._look()
 
     def left(self) -> str | None:
         """What the last task has left behind, in words; None when the process is as it was.
@@ -84,45 +100,43 @@ class Traces:
         # First, and whatever else is found: nothing of a run may go on after its answer.
         if killed := descendants.kill_all():
             return f"it has left {killed} running process{'es' if killed > 1 else ''}, now killed"
-        if (
-            (sys.stdout, sys.stderr) != self._streams
-            or sys.stdout.closed
-            or sys.stderr.closed
-            or sys.getrecursionlimit() != self._recursion_limit
-            or (sys.gettrace(), sys.getprofile()) != self._hooks
-            or gc.isenabled() is not self._gc
-            or _socket.getdefaulttimeout() != self._socket_timeout
-        ):
-            return self._changed_in_python()
-        if _thread._count() != self._thread_count and (names := self._threads_left()):
+        now = self._look()
+        if now != self._before:
+            return self._deed(now)
+        if count_threads() != self._thread_count and (names := self._threads_left()):
             return f"it has left a thread running: {names}"
-        if os.umask(self._umask) != self._umask:
-            return "it has changed the umask"
-        if [_signal.getsignal(number) for number in _SIGNALS] != self._handlers:
-            return "it has changed a signal handler"
-        # A blocked SIGINT would keep the next run from hearing that it is cancelled.
-        if _signal.pthread_sigmask(signal.SIG_BLOCK, ()) != self._blocked:
-            return "it has blocked signals"
         if _raw_environment() != self._raw_environment:
             return f"it has changed the environment: {', '.join(self._variables())}"
-        if _locale.setlocale(_locale.LC_ALL, None) != self._locale:
-            return "it has changed the locale"
-        if _folder() != self._folder:
-            return "it has changed the working directory"
         return None
 
-    def _changed_in_python(self) -> str:
-        if (sys.stdout, sys.stderr) != self._streams:
-            return "it has replaced sys.stdout or sys.stderr"
-        if sys.stdout.closed or sys.stderr.closed:
-            return "it has closed sys.stdout or sys.stderr"
-        if sys.getrecursionlimit() != self._recursion_limit:
-            return "it has changed the recursion limit"
-        if (sys.gettrace(), sys.getprofile()) != self._hooks:
-            return "it has set a trace or profile function"
-        if gc.isenabled() is not self._gc:
-            return "it has switched the garbage collector"
-        return "it has changed the default timeout of sockets"
+    def _look(self) -> tuple[Any, ...]:
+        stdout, stderr = self._streams
+        try:
+            folder = getcwdb()
+        except OSError:  # somebody has removed it
+            folder = None
+        return (
+            sys.stdout,
+            sys.stderr,
+            # Of those that were there before: what a task puts in their place need not know.
+            stdout.closed,
+            stderr.closed,
+            getrecursionlimit(),
+            gettrace(),
+            getprofile(),
+            isenabled(),
+            getdefaulttimeout(),
+            # Sets what was there before, and returns what was there now.
+            umask(self._umask),
+            list(map(getsignal, _SIGNALS)),
+            pthread_sigmask(SIG_BLOCK, ()),
+            setlocale(LC_ALL, None),
+            folder,
+        )
+
+    def _deed(self, now: tuple[Any, ...]) -> str:
+        pairs = zip(self._before, now, strict=True)
+        return next(f"it has {deed}" for (was, is_), deed in zip(pairs, _DEEDS, strict=True) if was != is_)
 
     def _variables(self) -> list[str]:
         now = dict(os.environ)
@@ -138,7 +152,7 @@ class Traces:
             living = threading.enumerate()
             names = [thread.name for thread in living if thread not in accepted and not _resident(thread)]
             # The count leaves the main thread out; more than that were started behind threading's back.
-            hidden = _thread._count() - (len(living) - 1)
+            hidden = count_threads() - (len(living) - 1)
             if hidden > max(self._thread_count - (len(self._threads) - 1), 0):
                 names.append(f"{hidden} without a name")
             if not names or time.monotonic() > deadline:
@@ -151,13 +165,6 @@ def _resident(thread: threading.Thread) -> bool:
     return any(
         str(getattr(origin, "__module__", "")).partition(".")[0] in _RESIDENTS for origin in origins if origin
     )
-
-
-def _folder() -> bytes | None:
-    try:
-        return os.getcwdb()
-    except OSError:  # somebody has removed it
-        return None
 
 
 def _raw_environment() -> dict[bytes, bytes]:

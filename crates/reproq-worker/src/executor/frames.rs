@@ -4,6 +4,8 @@ use thiserror::Error;
 
 const MAGIC: [u8; 4] = *b"RQF1";
 const HEADER: usize = 12;
+/// How much to read at a time, at least: more than an answer usually has.
+const READ: usize = 8 * 1024;
 /// Larger than any answer that a child may send (it refuses larger ones itself).
 const LARGEST: usize = 64 * 1024 * 1024;
 
@@ -49,6 +51,7 @@ impl FrameBuffer {
             self.bytes.drain(..self.start);
             self.start = 0;
         }
+        self.bytes.reserve(READ);
         &mut self.bytes
     }
 
