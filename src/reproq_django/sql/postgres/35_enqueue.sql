@@ -58,16 +58,14 @@ BEGIN
          -- Two enqueues that share several specs wait for each other's rows in the same order, so neither deadlocks.
          ORDER BY i.spec_hash, i.position
         ON CONFLICT DO NOTHING
-        RETURNING run.result_id, run.queue_name
-    ), woken AS (
-        -- Delivered at commit, and only when a worker has said that it sleeps: a notification costs every commit a global lock.
-        SELECT pg_notify('reproq_wake', queues.queue_name)
-          FROM (SELECT DISTINCT inserted.queue_name FROM inserted) AS queues
-         WHERE EXISTS (SELECT 1 FROM reproq_workers WHERE wants_wake AND last_seen_at > now() - interval '30 seconds')
+        RETURNING run.result_id
     )
-    SELECT array_agg(inserted.result_id ORDER BY input.position) INTO ids
-      FROM input LEFT JOIN inserted USING (result_id)
-     -- Always true; a CTE that nothing reads is not executed.
-     WHERE (SELECT count(*) FROM woken) >= 0;
+    SELECT array_agg(inserted.result_id ORDER BY input.position) INTO ids FROM input LEFT JOIN inserted USING (result_id);
+
+    -- Delivered at commit, and only when a worker has said that it sleeps: a notification costs every commit a global lock.
+    IF EXISTS (SELECT FROM reproq_workers WHERE wants_wake AND last_seen_at > now() - interval '30 seconds') THEN
+        PERFORM pg_notify('reproq_wake', queues.queue_name)
+           FROM (SELECT DISTINCT run.queue_name FROM task_runs run WHERE run.result_id = ANY (ids)) AS queues;
+    END IF;
 END
 $reproq$;
