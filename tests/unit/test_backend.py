@@ -356,6 +356,15 @@ def test_missing_tables_are_told_with_the_remedy(alias):
     assert "run `manage.py migrate" in caught.value.__notes__[0]
 
 
+def test_an_old_schema_is_told_with_the_remedy(settings):
+    settings.REPROQ_DEFAULT_DB_ALIAS = "postgres"
+    with connections["postgres"].cursor() as cursor:
+        cursor.execute("DROP FUNCTION reproq_insert_runs")
+    with pytest.raises(DatabaseError) as caught, transaction.atomic(using="postgres"):
+        tasks.noop.enqueue()
+    assert "run `manage.py migrate --database postgres`" in caught.value.__notes__[0]
+
+
 def test_the_app_has_to_be_installed():
     code = (
         "from django.conf import settings; import django\n"

@@ -27,6 +27,8 @@ $reproq$;
 -- The answer has an id for each line; NULL: the run is a duplicate, by the unique indexes of 40_indexes.sql. All were enqueued at `since`.
 CREATE OR REPLACE FUNCTION reproq_insert_runs(specs TEXT, shared JSON, runs JSON, OUT ids BIGINT[], OUT since TIMESTAMPTZ)
 LANGUAGE plpgsql AS $reproq$
+DECLARE
+    queues TEXT[];
 BEGIN
     since := statement_timestamp();
     WITH input AS MATERIALIZED (
@@ -46,8 +48,8 @@ BEGIN
             result_id, backend_alias, queue_name, priority, run_after, spec_json, spec_hash, task_path, max_attempts,
             timeout_seconds, lock_key, concurrency_key, concurrency_limit, expires_at, dedup, fairness_key, rate_key,
             rate_per_second, rate_burst, over_limit, workflow_id, step, after_step, status, enqueued_at, claim_key, gate, visit_key)
-        SELECT i.result_id, i.backend_alias, i.queue_name, i.priority, i.run_after, i.spec_json::json, i.spec_hash, i.task_path, i.max_attempts,
-               i.timeout_seconds, i.lock_key, i.concurrency_key, i.concurrency_limit,
+        SELECT i.result_id, i.backend_alias, i.queue_name, i.priority, i.run_after, i.spec_json::json, i.spec_hash, i.task_path,
+               i.max_attempts, i.timeout_seconds, i.lock_key, i.concurrency_key, i.concurrency_limit,
                since + make_interval(secs => i.expires_in_seconds), i.dedup, i.fairness_key, i.rate_key,
                i.rate_per_second, i.rate_burst, i.over_limit, i.workflow_id, i.step, i.after_step, COALESCE(i.status, 'READY'), since,
                reproq_claim_key_of(GREATEST(i.run_after, since), i.priority,
@@ -59,15 +61,15 @@ BEGIN
          ORDER BY i.spec_hash, i.position
         ON CONFLICT DO NOTHING
         RETURNING run.result_id, run.queue_name
-    ), woken AS (
-        -- Delivered at commit, and only when a worker has said that it sleeps: a notification costs every commit a global lock.
-        SELECT pg_notify('reproq_wake', queues.queue_name)
-          FROM (SELECT DISTINCT inserted.queue_name FROM inserted) AS queues
-         WHERE EXISTS (SELECT 1 FROM reproq_workers WHERE wants_wake AND last_seen_at > now() - interval '30 seconds')
     )
-    SELECT array_agg(inserted.result_id ORDER BY input.position) INTO ids
-      FROM input LEFT JOIN inserted USING (result_id)
-     -- Always true; a CTE that nothing reads is not executed.
-     WHERE (SELECT count(*) FROM woken) >= 0;
+    SELECT array_agg(inserted.result_id ORDER BY input.position),
+           array_agg(DISTINCT inserted.queue_name) FILTER (WHERE inserted.queue_name IS NOT NULL)
+      INTO ids, queues
+      FROM input LEFT JOIN inserted USING (result_id);
+
+    -- Delivered at commit, and only when a worker has said that it sleeps: a notification costs every commit a global lock.
+    IF EXISTS (SELECT FROM reproq_workers WHERE wants_wake AND last_seen_at > now() - interval '30 seconds') THEN
+        PERFORM pg_notify('reproq_wake', queue) FROM unnest(queues) AS queue;
+    END IF;
 END
 $reproq$;
