@@ -10,6 +10,7 @@ use crate::database::{Database, Side, claim, claim_one, finish, returned, worker
 /// Longer than SQLite's own first tries.
 const HELD: Duration = Duration::from_millis(70);
 const FREE: Duration = Duration::from_millis(6);
+const RUNS: u32 = 4;
 
 /// Writes all the time but for short moments, which it counts.
 async fn write_on(mut site: Side, moments: &Cell<u32>) {
@@ -26,7 +27,6 @@ async fn write_on(mut site: Side, moments: &Cell<u32>) {
 async fn claims_and_endings_take_the_first_moments_between_the_commits_of_others() {
     let db = Database::sqlite().await;
     let (store, worker) = (db.store().await, worker("w", &["default"]));
-    const RUNS: u32 = 4;
     db.insert_many(RUNS as usize, "", "").await;
     let moments = Cell::new(0);
     let site = write_on(db.another_side().await, &moments);
