@@ -36,7 +36,8 @@ pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Re
     if heads.is_empty() {
         return Ok(Claim::default());
     }
-    let ids = serde_json::Value::from_iter(heads.into_iter().map(|(_, id)| id)).to_string();
+    let ids: serde_json::Value = heads.into_iter().map(|(_, id)| id).collect();
+    let ids = ids.to_string();
     store
         .link
         .run_soon("claim", async |connection| {
