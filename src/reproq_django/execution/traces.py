@@ -13,7 +13,6 @@ import _locale
 import _signal  # type: ignore[import-not-found]
 import _socket
 import _thread
-import ctypes
 import gc
 import os
 import signal
@@ -23,8 +22,6 @@ import time
 from typing import Any
 
 from reproq_django.execution import descendants, loop
-
-PR_SET_CHILD_SUBREAPER = 36
 
 #: Not SIGINT: that is taken back before each run.
 _SIGNALS = tuple(
@@ -50,10 +47,39 @@ _GRACE_SECONDS = 0.05
 _RESIDENTS = frozenset({"psycopg_pool", "sentry_sdk", "opentelemetry", "ddtrace", "newrelic", "elasticapm"})
 
 
-def adopt_orphans() -> None:
-    """Become the parent of whatever a task's processes leave behind, daemons included (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+class Company:
+    """What works in this process or below it: remembers the threads that are there when this is made."""
+
+    def __init__(self) -> None:
+        self._threads = set(threading.enumerate())
+        self._thread_count = _thread._count()
+
+    def left(self) -> str | None:
+        """What the last task has left at work, in words; None when there is nothing.
+
+        Processes that it has started and not waited for are killed: they would work on without a run.
+        """
+        # First, and whatever else is found: nothing of a run may go on after its answer.
+        if killed := descendants.kill_all():
+            return f"it has left {killed} running process{'es' if killed > 1 else ''}, now killed"
+        if _thread._count() != self._thread_count and (names := self._threads_left()):
+            return f"it has left a thread running: {names}"
+        return None
+
+    def _threads_left(self) -> str:
+        """The names of threads that neither were there before nor wait for work of ours."""
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while True:
+            accepted = self._threads | loop.idle_threads()
+            living = threading.enumerate()
+            names = [thread.name for thread in living if thread not in accepted and not _resident(thread)]
+            # The count leaves the main thread out; more than that were started behind threading's back.
+            hidden = _thread._count() - (len(living) - 1)
+            if hidden > max(self._thread_count - (len(self._threads) - 1), 0):
+                names.append(f"{hidden} without a name")
+            if not names or time.monotonic() > deadline:
+                return ", ".join(names)
+            time.sleep(0.001)
 
 
 class Traces:
@@ -73,17 +99,12 @@ class Traces:
         self._hooks = (sys.gettrace(), sys.getprofile())
         self._gc = gc.isenabled()
         self._socket_timeout = _socket.getdefaulttimeout()
-        self._threads = set(threading.enumerate())
-        self._thread_count = _thread._count()
+        self._company = Company()
 
     def left(self) -> str | None:
-        """What the last task has left behind, in words; None when the process is as it was.
-
-        Processes that it has started and not waited for are killed: they would work on without a run.
-        """
-        # First, and whatever else is found: nothing of a run may go on after its answer.
-        if killed := descendants.kill_all():
-            return f"it has left {killed} running process{'es' if killed > 1 else ''}, now killed"
+        """What the last task has left behind, in words; None when the process is as it was."""
+        if (company := self._company.left()) is not None:
+            return company
         if (
             (sys.stdout, sys.stderr) != self._streams
             or sys.stdout.closed
@@ -94,8 +115,6 @@ class Traces:
             or _socket.getdefaulttimeout() != self._socket_timeout
         ):
             return self._changed_in_python()
-        if _thread._count() != self._thread_count and (names := self._threads_left()):
-            return f"it has left a thread running: {names}"
         if os.umask(self._umask) != self._umask:
             return "it has changed the umask"
         if [_signal.getsignal(number) for number in _SIGNALS] != self._handlers:
@@ -129,21 +148,6 @@ class Traces:
         return sorted(
             name for name in now.keys() | self._environment if now.get(name) != self._environment.get(name)
         )
-
-    def _threads_left(self) -> str:
-        """The names of threads that neither were there before nor wait for work of ours."""
-        deadline = time.monotonic() + _GRACE_SECONDS
-        while True:
-            accepted = self._threads | loop.idle_threads()
-            living = threading.enumerate()
-            names = [thread.name for thread in living if thread not in accepted and not _resident(thread)]
-            # The count leaves the main thread out; more than that were started behind threading's back.
-            hidden = _thread._count() - (len(living) - 1)
-            if hidden > max(self._thread_count - (len(self._threads) - 1), 0):
-                names.append(f"{hidden} without a name")
-            if not names or time.monotonic() > deadline:
-                return ", ".join(names)
-            time.sleep(0.001)
 
 
 def _resident(thread: threading.Thread) -> bool:
