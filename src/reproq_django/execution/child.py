@@ -48,7 +48,7 @@ def main(
     prctl.die_with_parent()
     if os.getppid() != parent:
         return 0
-    return start(_settle(stream, stdout, stderr), shared=shared, once=once)
+    return start(settle(stream, stdout, stderr), shared=shared, once=once)
 
 
 def start(stream: int, *, shared: bool, once: bool = False) -> int:
@@ -56,7 +56,7 @@ def start(stream: int, *, shared: bool, once: bool = False) -> int:
     global _is_child
     _is_child = True
     os.set_inheritable(stream, False)
-    _reset_signals()
+    reset_signals()
     prctl.adopt_orphans()
     reseed()
     site.close_connections()
@@ -160,7 +160,7 @@ def result(message: Run, envelope: str, printed: bool, retire: str | None) -> by
     )
 
 
-def _settle(stream: int, stdout: int, stderr: int) -> int:
+def settle(stream: int, stdout: int, stderr: int) -> int:
     """Put the three descriptors in their places and return the stream's."""
     # Passed descriptors may have landed on 0 to 2 if the zygote was started without them: move all out of the
     # way first.
@@ -183,7 +183,7 @@ def _above_standard(descriptor: int) -> int:
     return _above_standard(os.dup(descriptor))
 
 
-def _reset_signals() -> None:
+def reset_signals() -> None:
     """Undo the zygote's handlers; stopping stays the worker's decision.
 
     ``SIGTERM`` is often sent to every process of a service at once. The worker then drains, which only works

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
+import os
 import socket
+import threading
 
 from django.tasks import Task
 
@@ -19,28 +20,40 @@ from reproq_django.execution import attempt, child, frames, observers, run, site
 from reproq_django.execution.notes import Channel
 from reproq_django.execution.usage import Meter
 
-#: The interpreter adapts what it has seen a few times, and some of that a second time.
+#: The interpreter adapts what it has done a few times.
 _TIMES = 20
 
 
 def rehearse() -> None:
-    """Find the site's tasks and work on a run of our own; leaves nothing but what is remembered."""
+    """Find the site's tasks and work on a run of our own; leaves nothing but what is remembered.
+
+    For a process with one thread, which sets its signal handlers later.
+    """
     for path in survey.task_paths():
         with contextlib.suppress(errors.TaskNotAllowed):
             attempt.resolve(path)
-    handler = signal.getsignal(signal.SIGINT)
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
+    worker, stream = socket.socketpair()
+    with worker, stream:
         for _ in range(_TIMES):
-            _work_once(ours.fileno(), theirs.fileno())
-    signal.signal(signal.SIGINT, handler)
+            _begin(stream.fileno())
+            _work(worker.fileno(), stream.fileno())
 
 
-def _work_once(worker: int, stream: int) -> None:
+def _begin(stream: int) -> None:
+    """What a child does when it has been forked."""
+    # Python does this first, and it is the longest.
+    getattr(threading, "_after_fork", int)()
+    os.close(child.settle(os.dup(stream), os.dup(1), os.dup(2)))
+    child.reset_signals()
+    child.reseed()
+    site.close_connections()
+
+
+def _work(worker: int, stream: int) -> None:
     message = _run()
     frames.write(worker, json.dumps(message).encode("ascii"))
     reader, channel, outputs = frames.FrameReader(stream), Channel(stream), streams.Outputs()
-    meter, before, alone = Meter(), traces.Traces(), traces.Company()
+    meter, alone, before = Meter(once=True), traces.Company(), traces.Traces()
     json.loads((reader.read() or b"").decode())
     envelope = '{"ok":true,"return":null}'
     task = tasks.debug_noop_task
@@ -49,14 +62,12 @@ def _work_once(worker: int, stream: int) -> None:
         with attempt.known(message["spec"]["task_path"], task):
             envelope = run.execute(message, meter, channel)
     streams.flush()
-    with contextlib.suppress(OSError):
-        outputs.waiting()
+    outputs.waiting()
     before.left()
     alone.left()
     channel.write(child.result(message, envelope, False, None))
     frames.FrameReader(worker).read()
-    child.reseed()
-    site.close_connections()
+    run.stop_event_loop()
 
 
 def _run() -> attempt.Run:

@@ -71,14 +71,7 @@ def _load() -> list[dict[str, Any]]:
     if unsafe is not None:
         print(f"reproq: {unsafe}; forked children would not have them to themselves", file=sys.stderr)
     else:
-        from reproq_django.execution import rehearsal
-
-        rehearsal.rehearse()
-    # What is alive now is shared by all children: out of the collector's sight, its pages stay unwritten and
-    # shared.
-    gc.collect()
-    gc.freeze()
-    pages.collapse()
+        _get_ready()
     # A site that starts threads while it is imported is warned about once, above, not at each fork.
     warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
     ready = {
@@ -92,6 +85,19 @@ def _load() -> list[dict[str, Any]]:
     if unsafe is not None:
         ready["unsafe"] = unsafe
     return [*survey.task_packets(), ready]
+
+
+def _get_ready() -> None:
+    """Have in memory what children need, and as much as possible of it shared with them for good."""
+    from reproq_django.execution import rehearsal
+
+    rehearsal.rehearse()
+    gc.collect()
+    # Once more: the collector has emptied caches that each child would fill for itself.
+    rehearsal.rehearse()
+    # Out of the collector's sight, pages stay unwritten and shared.
+    gc.freeze()
+    pages.collapse()
 
 
 def _send(control: socket.socket, packet: dict[str, Any]) -> None:
