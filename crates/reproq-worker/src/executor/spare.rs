@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use super::child::Child;
 use super::edition::Edition;
 use super::shape::Shape;
+use super::zygote::Zygote;
 use super::{ExecutorError, Executors};
 
 /// One slot's.
@@ -26,7 +27,7 @@ impl Spare {
     /// Has one forked, unless it is there. Not where each child imports the site for itself: it would take as much memory as
     /// the run.
     pub(super) fn order(&mut self, executors: &Rc<Executors>) {
-        let edition = executors.zygote.as_ref().and_then(|zygote| zygote.forkable());
+        let edition = executors.zygote.as_ref().and_then(Zygote::forkable);
         if let (None, Some(edition)) = (&self.forking, edition) {
             let executors = Rc::clone(executors);
             let child = tokio::task::spawn_local(async move { executors.fork(Shape::Once).await });
