@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--shared", choices=("async", "threads"), help="with --child: work on several runs at once"
     )
+    parser.add_argument("--once", action="store_true", help="with --child: end after the first run")
     parser.add_argument("--result-id", default="0", help="id of the run")
     parser.add_argument("--attempt", type=int, default=1, help="number of this attempt, from 1")
     parser.add_argument("--task-path", help="run this task instead of the one that the spec names")
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Imported now that models can be.
         from reproq_django.execution import child
 
-        code = child.start(options.child, shared=options.shared is not None)
+        code = child.start(options.child, shared=options.shared is not None, once=options.once)
         streams.flush()
         os._exit(code)
     return _run_once(options)

@@ -53,6 +53,25 @@ def test_a_whole_worker_forks(site: Site) -> None:
     assert len(set(pids)) == 20
 
 
+def test_a_worker_that_forks_has_the_next_child_ready(site: Site) -> None:
+    with site.worker("--concurrency", "1", "--executor-mode", "fork") as worker:
+        for number in range(3):
+            until(lambda: len(worker.children()) == 1, what="the next child is there, and no other")
+            ahead = worker.children()
+            assert set(returned([tasks.process_of.enqueue(number)])) == ahead
+
+
+def test_a_child_that_dies_before_it_has_a_run_costs_nobody_an_attempt(site: Site) -> None:
+    with site.worker("--concurrency", "1", "--executor-mode", "fork") as worker:
+        until(lambda: len(worker.children()) == 1, what="a child is forked ahead")
+        (ahead,) = worker.children()
+        os.kill(ahead, signal.SIGKILL)
+        until(lambda: not worker.children(), what="it is gone")
+        (pid,) = returned([tasks.process_of.enqueue(0)])
+    assert pid != ahead
+    assert set(site.runs().values_list("status", "attempts")) == {("SUCCESSFUL", 1)}
+
+
 def test_coroutines_share_a_child_and_do_not_take_slots(site: Site) -> None:
     with site.worker("--concurrency", "1", "--async-concurrency", "50"):
         returned([tasks.sleep_async.enqueue(0)])

@@ -158,6 +158,16 @@ def test_what_runs_ends_with_the_code_that_it_began_with(shop: Shop) -> None:
         assert len(worker.zygotes()) == 1
 
 
+def test_a_child_that_was_forked_ahead_goes_with_its_code(shop: Shop) -> None:
+    with shop.worker("--concurrency", "1", "--executor-mode", "fork") as worker:
+        until(lambda: len(worker.children()) == 1, what="a child is forked ahead")
+        ahead = worker.children()
+        shop.answer("another")
+        until(lambda: not alive(ahead), seconds=SOON, what="it ends")
+        until(lambda: len(worker.children()) == 1, what="another is there")
+        assert value(shop.tasks.answer) == "another"
+
+
 def test_code_that_cannot_be_imported_does_no_harm_and_is_said_once(shop: Shop) -> None:
     with shop.worker("--concurrency", "2", "--log-format", "text") as worker:
         assert value(shop.tasks.answer) == "the first answer"

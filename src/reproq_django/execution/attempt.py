@@ -5,9 +5,10 @@ Nothing here knows how a task is called or interrupted: alone in its process (``
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -45,9 +46,9 @@ def resolve(task_path: str) -> Resolved:
     Raises:
         errors.TaskNotAllowed: it is in no allowed module, or it is no ``django.tasks.Task``.
     """
-    known = _resolved.get(task_path)
-    if known is not None:
-        return known
+    resolved = _resolved.get(task_path)
+    if resolved is not None:
+        return resolved
     found, names = site.find_module(task_path)
     for name in names:
         found = getattr(found, name, None)
@@ -60,17 +61,31 @@ def resolve(task_path: str) -> Resolved:
         raise errors.TaskNotAllowed(
             f"{task_path!r} is a task of {found.func.__module__!r}, which is not allowed"
         )
+    _resolved[task_path] = _described(found)
+    return _resolved[task_path]
+
+
+@contextlib.contextmanager
+def known(task_path: str, task: Task[..., Any]) -> Iterator[None]:
+    """Meanwhile ``task`` is what is found at ``task_path``, whether or not it would be allowed."""
+    _resolved[task_path] = _described(task)
+    try:
+        yield
+    finally:
+        del _resolved[task_path]
+
+
+def _described(task: Task[..., Any]) -> Resolved:
     # Tasks of a backend of another make have none of the options.
-    soft, memory = getattr(found, "soft_timeout", None), getattr(found, "max_memory", None)
-    _resolved[task_path] = Resolved(
-        task=found,
-        is_coroutine=inspect.iscoroutinefunction(found.func),
+    soft, memory = getattr(task, "soft_timeout", None), getattr(task, "max_memory", None)
+    return Resolved(
+        task=task,
+        is_coroutine=inspect.iscoroutinefunction(task.func),
         soft_timeout_seconds=None if soft is None else limits.soft_seconds(soft),
         max_memory_bytes=None if memory is None else limits.memory_bytes(memory),
-        retry_on=getattr(found, "retry_on", None),
-        discard_on=getattr(found, "discard_on", None),
+        retry_on=getattr(task, "retry_on", None),
+        discard_on=getattr(task, "discard_on", None),
     )
-    return _resolved[task_path]
 
 
 @dataclass(slots=True)

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+# The bare function: the public one wraps its answer in an enum, and each child of one run calls it six times.
+import _signal  # type: ignore[import-not-found]
 import contextlib
-import ctypes
 import json
 import os
-import random
 import signal
 import sys
 from json.encoder import encode_basestring_ascii
 
-from reproq_django.execution import frames, interrupt, run, site, streams, traces
+from reproq_django.execution import frames, interrupt, prctl, run, site, streams, traces
 from reproq_django.execution.attempt import Run
 from reproq_django.execution.notes import Channel
 from reproq_django.execution.usage import Meter
-
-PR_SET_PDEATHSIG = 1
 
 #: Exit codes: the worker counts a crash when a run was under way.
 UNREADABLE_STREAM = 71
 LOST_DESCRIPTORS = 74
 
 _parse = json.JSONDecoder().raw_decode
+#: Whether this process is a child: what is forked from it has been forked by a task.
+_is_child = False
+#: Its stream to the worker, when it works on one run at a time.
+_stream: int | None = None
 #: Set in a process that a task has forked; it must never answer for its parent.
 _is_fork = False
 
 
-def main(parent: int, stream: int, stdout: int, stderr: int, *, shared: bool = False) -> int:
+def main(
+    parent: int, stream: int, stdout: int, stderr: int, *, shared: bool = False, once: bool = False
+) -> int:
     """Turn this freshly forked process into a child and work until the stream closes.
 
     Args:
@@ -35,22 +39,26 @@ def main(parent: int, stream: int, stdout: int, stderr: int, *, shared: bool = F
         stream: the socket to the worker.
         stdout, stderr: where the output of the tasks goes.
         shared: whether it works on several runs at once.
+        once: whether it ends after its first run.
 
     Returns:
         The exit code: 0 when the worker closed the stream, or after a task that has left something behind; 71
         when what the worker sent cannot be read; 74 when a task has closed the descriptors that it must not.
     """
     os.setsid()
-    if not _die_with(parent):
+    prctl.die_with_parent()
+    if os.getppid() != parent:
         return 0
-    return start(_settle(stream, stdout, stderr), shared=shared)
+    return start(settle(stream, stdout, stderr), shared=shared, once=once)
 
 
-def start(stream: int, *, shared: bool) -> int:
+def start(stream: int, *, shared: bool, once: bool = False) -> int:
     """Work until ``stream`` closes, in a process that is ready for it; returns what ``main`` does."""
+    global _is_child
+    _is_child = True
     os.set_inheritable(stream, False)
-    _reset_signals()
-    traces.adopt_orphans()
+    reset_signals()
+    prctl.adopt_orphans()
     reseed()
     site.close_connections()
     if shared:
@@ -58,21 +66,23 @@ def start(stream: int, *, shared: bool) -> int:
         from reproq_django.execution import shared as several
 
         return several.work(stream)
-    return _work(stream)
+    return _work(stream, once=once)
 
 
 def reseed() -> None:
-    """Give this process random numbers of its own."""
-    random.seed()
+    """Give this process random numbers of its own. Python's own generator sees to that by itself."""
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
 
 
-def _work(stream: int) -> int:
+def _work(stream: int, *, once: bool) -> int:
+    global _stream
+    _stream = stream
     reader, channel, outputs = frames.FrameReader(stream), Channel(stream), streams.Outputs()
-    os.register_at_fork(after_in_child=lambda: _let_go_of(stream))
-    meter, before = Meter(), traces.Traces()
+    meter = Meter(once=once)
+    # After an only run nobody comes who would notice what it has changed in this process.
+    before = traces.Company() if once else traces.Traces()
     printed = False
     while True:
         try:
@@ -83,9 +93,7 @@ def _work(stream: int) -> int:
         except ConnectionResetError:
             payload = None
         if payload is None:
-            run.stop_event_loop()
-            site.close_connections()
-            return 0
+            return _farewell()
         # Not `loads`: it would guess the encoding and look for white space, which takes as long.
         message, _ = _parse(payload.decode())
         if message.get("type") != "run":
@@ -102,7 +110,7 @@ def _work(stream: int) -> int:
             return LOST_DESCRIPTORS
         retire = before.left()
         try:
-            channel.write(_result(message, envelope, printed, retire))
+            channel.write(result(message, envelope, printed, retire))
         except (BrokenPipeError, ConnectionResetError):
             return 0
         except OSError:
@@ -110,17 +118,38 @@ def _work(stream: int) -> int:
         if retire is not None:
             # At once: what a task has left may keep an orderly end waiting.
             return 0
+        if once:
+            return _farewell()
 
 
-def _let_go_of(stream: int) -> None:
-    """In a process that a task forks: the worker must see the end of the stream with this child's end."""
-    global _is_fork
-    _is_fork = True
-    with contextlib.suppress(OSError):
-        os.close(stream)
+def _farewell() -> int:
+    run.stop_event_loop()
+    site.close_connections()
+    return 0
 
 
-def _result(message: Run, envelope: str, printed: bool, retire: str | None) -> bytes:
+def _forked_by_a_task() -> None:
+    """In a process that a task forks: the worker must see the end of the stream with this child's end, and
+    what a task starts can be terminated as usual."""
+    global _is_fork, _stream
+    if not _is_child:
+        return  # the zygote's own fork
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    if _stream is not None:
+        _is_fork = True
+        with contextlib.suppress(OSError):
+            os.close(_stream)
+        _stream = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked_by_a_task)
+
+
+def result(message: Run, envelope: str, printed: bool, retire: str | None) -> bytes:
+    """The frame that answers ``message``."""
     # The envelope is JSON text already; encoding it as part of an object would mean to parse it first.
     result_id = encode_basestring_ascii(message["result_id"])
     epoch = int(message["epoch"])
@@ -132,19 +161,7 @@ def _result(message: Run, envelope: str, printed: bool, retire: str | None) -> b
     )
 
 
-def _die_with(parent: int) -> bool:
-    """Ask the kernel to kill this process when the zygote dies; ``False`` when it is dead already.
-
-    Linux only. Elsewhere the zygote's own farewell (``kill_children``) and the closed stream have to do.
-    """
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-            print(f"reproq: prctl(PR_SET_PDEATHSIG): {os.strerror(ctypes.get_errno())}", file=sys.stderr)
-    return os.getppid() == parent
-
-
-def _settle(stream: int, stdout: int, stderr: int) -> int:
+def settle(stream: int, stdout: int, stderr: int) -> int:
     """Put the three descriptors in their places and return the stream's."""
     # Passed descriptors may have landed on 0 to 2 if the zygote was started without them: move all out of the
     # way first.
@@ -167,7 +184,7 @@ def _above_standard(descriptor: int) -> int:
     return _above_standard(os.dup(descriptor))
 
 
-def _reset_signals() -> None:
+def reset_signals() -> None:
     """Undo the zygote's handlers; stopping stays the worker's decision.
 
     ``SIGTERM`` is often sent to every process of a service at once. The worker then drains, which only works
@@ -176,18 +193,11 @@ def _reset_signals() -> None:
     terminated as usual. ``SIGINT`` is the worker's word to a running task: see ``interrupt``.
     """
     for number in (signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
+        _signal.signal(number, _signal.SIG_IGN if number == signal.SIGPIPE else _signal.SIG_DFL)
     interrupt.install()
     interrupt.install_timer()
-    signal.signal(signal.SIGTERM, _stay)
-    os.register_at_fork(after_in_child=_default_termination)
+    _signal.signal(signal.SIGTERM, _stay)
 
 
 def _stay(number: int, frame: object) -> None:
     """Outlive a SIGTERM that was meant for the service as a whole."""
-
-
-def _default_termination() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)

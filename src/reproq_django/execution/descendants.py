@@ -25,7 +25,7 @@ class _Process(NamedTuple):
 def kill_all() -> int:
     """Kill and reap every process below this one; returns how many were still running.
 
-    Orphans count: they are this process's children when it has asked for them (``traces.adopt_orphans``).
+    Orphans count: they are this process's children when it has asked for them (``prctl.adopt_orphans``).
     Without any child it costs one system call. Linux only.
     """
     if not _LINUX:

@@ -11,7 +11,7 @@ other time: a late one must hit neither the next run nor this process between tw
 
 from __future__ import annotations
 
-# The bare one of the two calls here that each run makes: the public one wraps its answer in an enum.
+# The bare ones of the calls that each run or each child makes: the public ones wrap their answers in enums.
 import _signal  # type: ignore[import-not-found]
 import signal
 import threading
@@ -38,13 +38,13 @@ def install() -> None:
     global _happened, _cancelled
     _happened = _cancelled = False
     if _signal.getsignal(signal.SIGINT) is not _on_signal:
-        signal.signal(signal.SIGINT, _on_signal)
+        _signal.signal(signal.SIGINT, _on_signal)
 
 
 def install_timer() -> None:
     """Make SIGALRM ours. For good: a signal that comes late must find a handler."""
     if hasattr(signal, "SIGALRM") and _signal.getsignal(signal.SIGALRM) is not _on_signal:
-        signal.signal(signal.SIGALRM, _on_signal)
+        _signal.signal(signal.SIGALRM, _on_signal)
 
 
 def happened() -> bool:

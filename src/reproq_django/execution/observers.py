@@ -55,9 +55,19 @@ def complain(message: str, *args: object) -> None:
         logger.exception(message, *args)
 
 
+def nobody_listens() -> bool:
+    """Whether nobody, nor any log, would hear of an attempt that ends well."""
+    return only_django_listens() and not _would_hear_info()
+
+
 @cache
 def _info_is_heard() -> bool:
-    """Whether a line at INFO can reach anybody, decided once per process.
+    """``_would_hear_info``, decided once per process."""
+    return _would_hear_info()
+
+
+def _would_hear_info() -> bool:
+    """Whether a line at INFO can reach anybody.
 
     With Django's default LOGGING and DEBUG off it cannot, but the record would be made before the handler's
     filter drops it: half of what an empty task costs.

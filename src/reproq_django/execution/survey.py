@@ -23,24 +23,33 @@ _PACKET_CHARACTERS = 32 * 1024
 
 def special_tasks() -> dict[str, dict[str, Any]]:
     """By path, the tasks that are not plain: coroutines, and those that ask for a kind of process."""
+    found: dict[str, dict[str, Any]] = {}
+    for value in _tasks():
+        traits: dict[str, Any] = {}
+        # One with a bound of its own on memory cannot share a process: nobody could tell who uses what.
+        if inspect.iscoroutinefunction(value.func) and getattr(value, "max_memory", None) is None:
+            traits["async"] = True
+        if isolation := getattr(value, "isolation", None):
+            traits["isolation"] = isolation
+        if traits:
+            found[value.module_path] = traits
+    return found
+
+
+def task_paths() -> list[str]:
+    """Where the site's tasks are, as far as their modules are imported."""
+    return [task.module_path for task in _tasks() if task.func.__module__ in sys.modules]
+
+
+def _tasks() -> Iterator[Any]:
     # Late: that Django is missing is for the worker to hear, from whoever loads the site.
     from django.tasks import Task
 
-    found: dict[str, dict[str, Any]] = {}
     for module in _modules():
         for value in list(vars(module).values()):
             # By type: `isinstance` would make a lazy object of the site real.
-            if not issubclass(type(value), Task):
-                continue
-            traits: dict[str, Any] = {}
-            # One with a bound of its own on memory cannot share a process: nobody could tell who uses what.
-            if inspect.iscoroutinefunction(value.func) and getattr(value, "max_memory", None) is None:
-                traits["async"] = True
-            if isolation := getattr(value, "isolation", None):
-                traits["isolation"] = isolation
-            if traits:
-                found[value.module_path] = traits
-    return found
+            if issubclass(type(value), Task):
+                yield value
 
 
 def task_packets() -> Iterator[dict[str, Any]]:

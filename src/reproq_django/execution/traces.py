@@ -7,7 +7,6 @@ be cheap: one tuple with all that takes a single call, compared as a whole.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -26,8 +25,6 @@ from sys import getprofile, getrecursionlimit, gettrace
 from typing import Any
 
 from reproq_django.execution import descendants, loop
-
-PR_SET_CHILD_SUBREAPER = 36
 
 #: Not SIGINT: that is taken back before each run.
 _SIGNALS = tuple(
@@ -53,10 +50,39 @@ _GRACE_SECONDS = 0.05
 _RESIDENTS = frozenset({"psycopg_pool", "sentry_sdk", "opentelemetry", "ddtrace", "newrelic", "elasticapm"})
 
 
-def adopt_orphans() -> None:
-    """Become the parent of whatever a task's processes leave behind, daemons included (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+class Company:
+    """What works in this process or below it: remembers the threads that are there when this is made."""
+
+    def __init__(self) -> None:
+        self._threads = set(threading.enumerate())
+        self._thread_count = count_threads()
+
+    def left(self) -> str | None:
+        """What the last task has left at work, in words; None when there is nothing.
+
+        Processes that it has started and not waited for are killed: they would work on without a run.
+        """
+        # First, and whatever else is found: nothing of a run may go on after its answer.
+        if killed := descendants.kill_all():
+            return f"it has left {killed} running process{'es' if killed > 1 else ''}, now killed"
+        if count_threads() != self._thread_count and (names := self._threads_left()):
+            return f"it has left a thread running: {names}"
+        return None
+
+    def _threads_left(self) -> str:
+        """The names of threads that neither were there before nor wait for work of ours."""
+        deadline = time.monotonic() + _GRACE_SECONDS
+        while True:
+            accepted = self._threads | loop.idle_threads()
+            living = threading.enumerate()
+            names = [thread.name for thread in living if thread not in accepted and not _resident(thread)]
+            # The count leaves the main thread out; more than that were started behind threading's back.
+            hidden = count_threads() - (len(living) - 1)
+            if hidden > max(self._thread_count - (len(self._threads) - 1), 0):
+                names.append(f"{hidden} without a name")
+            if not names or time.monotonic() > deadline:
+                return ", ".join(names)
+            time.sleep(0.001)
 
 
 #: What a difference in ``Traces._look`` means, in its order.
@@ -88,23 +114,16 @@ class Traces:
         self._umask = umask(0o077)
         umask(self._umask)
         self._streams = (sys.stdout, sys.stderr)
-        self._threads = set(threading.enumerate())
-        self._thread_count = count_threads()
+        self._company = Company()
         self._before = self._look()
 
     def left(self) -> str | None:
-        """What the last task has left behind, in words; None when the process is as it was.
-
-        Processes that it has started and not waited for are killed: they would work on without a run.
-        """
-        # First, and whatever else is found: nothing of a run may go on after its answer.
-        if killed := descendants.kill_all():
-            return f"it has left {killed} running process{'es' if killed > 1 else ''}, now killed"
+        """What the last task has left behind, in words; None when the process is as it was."""
+        if (company := self._company.left()) is not None:
+            return company
         now = self._look()
         if now != self._before:
             return self._deed(now)
-        if count_threads() != self._thread_count and (names := self._threads_left()):
-            return f"it has left a thread running: {names}"
         if _raw_environment() != self._raw_environment:
             return f"it has changed the environment: {', '.join(self._variables())}"
         return None
@@ -143,21 +162,6 @@ class Traces:
         return sorted(
             name for name in now.keys() | self._environment if now.get(name) != self._environment.get(name)
         )
-
-    def _threads_left(self) -> str:
-        """The names of threads that neither were there before nor wait for work of ours."""
-        deadline = time.monotonic() + _GRACE_SECONDS
-        while True:
-            accepted = self._threads | loop.idle_threads()
-            living = threading.enumerate()
-            names = [thread.name for thread in living if thread not in accepted and not _resident(thread)]
-            # The count leaves the main thread out; more than that were started behind threading's back.
-            hidden = count_threads() - (len(living) - 1)
-            if hidden > max(self._thread_count - (len(self._threads) - 1), 0):
-                names.append(f"{hidden} without a name")
-            if not names or time.monotonic() > deadline:
-                return ", ".join(names)
-            time.sleep(0.001)
 
 
 def _resident(thread: threading.Thread) -> bool:

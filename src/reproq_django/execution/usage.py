@@ -20,9 +20,14 @@ _WORTHWHILE_SECONDS = 0.002
 
 
 class Meter:
-    """Reads both, attempt by attempt. What the process does between two attempts counts for the later one."""
+    """Reads both, attempt by attempt. What the process does between two attempts counts for the later one.
 
-    def __init__(self) -> None:
+    Args:
+        once: the process has just been forked, for one attempt: it has no earlier peak to forget.
+    """
+
+    def __init__(self, *, once: bool = False) -> None:
+        self._once = once
         self._seconds = 0.0
         self._peak_kib = 0
         self.take()
@@ -37,7 +42,8 @@ class Meter:
         peak = used.ru_maxrss
         if sys.platform == "darwin":
             peak //= 1024
-        if peak - self._peak_kib > _WORTHWHILE_KIB or spent > _WORTHWHILE_SECONDS:
+        worthwhile = peak - self._peak_kib > _WORTHWHILE_KIB or spent > _WORTHWHILE_SECONDS
+        if worthwhile and not self._once:
             _forget_peak()
         self._seconds = seconds
         self._peak_kib = peak

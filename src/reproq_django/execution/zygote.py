@@ -12,7 +12,7 @@ import gc
 import json
 import os
 import platform
-import selectors
+import select
 import signal
 import socket
 import sys
@@ -20,12 +20,15 @@ import traceback
 import warnings
 from typing import Any, NoReturn
 
-from reproq_django.execution import site, streams, survey
+from reproq_django.execution import definitions, pages, site, streams, survey
 
 #: Requests are small; a packet of this size would already be a mistake.
 MAX_PACKET_BYTES = 64 * 1024
 #: The kernel limits a packet by the socket's send buffer; a traceback has to fit.
 MAX_TRACEBACK_CHARACTERS = 32 * 1024
+
+#: Made once: between two forks each page that the zygote writes to is copied.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def serve(control_fd: int) -> int:
@@ -67,10 +70,8 @@ def _load() -> list[dict[str, Any]]:
     unsafe = survey.why_unsafe(before)
     if unsafe is not None:
         print(f"reproq: {unsafe}; forked children would not have them to themselves", file=sys.stderr)
-    # What is alive now is shared by all children: out of the collector's sight, its pages stay unwritten and
-    # shared.
-    gc.collect()
-    gc.freeze()
+    else:
+        _get_ready()
     # A site that starts threads while it is imported is warned about once, above, not at each fork.
     warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
     ready = {
@@ -86,8 +87,22 @@ def _load() -> list[dict[str, Any]]:
     return [*survey.task_packets(), ready]
 
 
+def _get_ready() -> None:
+    """Have in memory what children need, and as much as possible of it shared with them for good."""
+    from reproq_django.execution import rehearsal
+
+    rehearsal.rehearse()
+    gc.collect()
+    # Once more: the collector has emptied caches that each child would fill for itself.
+    rehearsal.rehearse()
+    # Out of the collector's sight, and uncounted, pages stay unwritten and shared.
+    definitions.make_immortal()
+    gc.freeze()
+    pages.collapse()
+
+
 def _send(control: socket.socket, packet: dict[str, Any]) -> None:
-    control.send(json.dumps(packet, separators=(",", ":")).encode("ascii"))
+    control.send(_encode(packet).encode("ascii"))
 
 
 class _Zygote:
@@ -105,21 +120,20 @@ class _Zygote:
         # cut a drain short.
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, _only_wake)
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(control, selectors.EVENT_READ)
-        self.selector.register(self.wake_read, selectors.EVENT_READ)
+        self.poll = select.poll()
+        for descriptor in (control.fileno(), self.wake_read):
+            self.poll.register(descriptor, select.POLLIN)
 
     def loop(self) -> None:
         """Answer the worker and report dead children until the worker's end closes."""
         while True:
-            for key, _ in self.selector.select():
-                if key.fileobj is self.control:
-                    if not self.answer():
-                        return
-                else:
+            for descriptor, _ in self.poll.poll():
+                if descriptor == self.wake_read:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self.wake_read, 4096)
                     self.reap()
+                elif not self.answer():
+                    return
 
     def answer(self) -> bool:
         """Take one packet; ``False`` when the worker is gone."""
@@ -129,15 +143,15 @@ class _Zygote:
                 return False
             request = json.loads(data)
             if request.get("type") == "fork":
-                cut_short = bool(flags & socket.MSG_CTRUNC)
-                self.fork(request["token"], descriptors, cut_short=cut_short, shared="shared" in request)
+                self.fork(request, descriptors, cut_short=bool(flags & socket.MSG_CTRUNC))
             return True
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def fork(self, token: int, descriptors: list[int], *, cut_short: bool, shared: bool) -> None:
+    def fork(self, request: dict[str, Any], descriptors: list[int], *, cut_short: bool) -> None:
         """Fork one child that owns the three ``descriptors``: stream, stdout, stderr."""
+        token = request["token"]
         if cut_short or len(descriptors) != 3:
             message = f"a fork needs three descriptors, {len(descriptors)} arrived"
             _send(self.control, {"type": "fork_failed", "token": token, "message": message})
@@ -150,22 +164,21 @@ class _Zygote:
             _send(self.control, {"type": "fork_failed", "token": token, "message": str(error)})
             return
         if pid == 0:
-            self.become_child(parent, descriptors, shared=shared)
+            self.become_child(parent, descriptors, shared="shared" in request, once="once" in request)
         self.children.add(pid)
         _send(self.control, {"type": "forked", "token": token, "pid": pid})
 
-    def become_child(self, parent: int, descriptors: list[int], *, shared: bool) -> NoReturn:
+    def become_child(self, parent: int, descriptors: list[int], *, shared: bool, once: bool) -> NoReturn:
         """A child's first moments: let go of all that is the zygote's, then work until the stream ends."""
         code = 70  # EX_SOFTWARE: nothing below was expected to raise
         try:
             from reproq_django.execution import child
 
             signal.set_wakeup_fd(-1)
-            self.selector.close()
             self.control.close()
             os.close(self.wake_read)
             os.close(self.wake_write)
-            code = child.main(parent, *descriptors, shared=shared)
+            code = child.main(parent, *descriptors, shared=shared, once=once)
         except BaseException:  # noqa: BLE001 - a child must never return into the zygote's loop
             traceback.print_exc()
         finally:

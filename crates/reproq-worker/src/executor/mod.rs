@@ -25,6 +25,7 @@ mod seat;
 mod shape;
 mod shared;
 mod sources;
+mod spare;
 mod spawned;
 mod unix;
 mod wear;

@@ -13,6 +13,7 @@ use super::group::{Group, Share};
 use super::output::Captured;
 use super::process::OneShot;
 use super::shape::Shape;
+use super::spare::Spare;
 use super::{Answer, ExecutorError, Executors, Left};
 
 enum Occupant {
@@ -39,6 +40,8 @@ pub(crate) struct Seat {
     overdue: u64,
     /// Takes over when the warm child has served long enough; that works on until it is here.
     successor: Option<JoinHandle<Result<Child, ExecutorError>>>,
+    /// For the next run, where each has a fork of its own.
+    spare: Spare,
 }
 
 impl Seat {
@@ -51,6 +54,7 @@ impl Seat {
             occupant: Occupant::None,
             aside: None,
             successor: None,
+            spare: Spare::default(),
         }
     }
 
@@ -60,7 +64,17 @@ impl Seat {
             (None, Some(_)) if self.executors.settings.isolation.otherwise() == Isolation::Pool => {
                 self.warm_child().await
             }
-            _ => Ok(()),
+            _ => {
+                self.order_spare();
+                Ok(())
+            }
+        }
+    }
+
+    /// Has a child forked for the next run, where that is likely to need one.
+    fn order_spare(&mut self) {
+        if self.executors.settings.isolation.otherwise() == Isolation::Fork {
+            self.spare.order(&self.executors);
         }
     }
 
@@ -74,7 +88,7 @@ impl Seat {
             (Isolation::Pool, _) => self.warm_child().await,
             (Isolation::Fork, _) => {
                 self.step_aside();
-                self.occupant = Occupant::Fork(Box::new(self.executors.fork(Shape::Alone).await?));
+                self.occupant = Occupant::Fork(Box::new(self.spare.take(&self.executors).await?));
                 Ok(())
             }
             // It starts when its answer is asked for.
@@ -121,7 +135,13 @@ impl Seat {
     pub(crate) async fn renewal(&mut self) {
         let Some(successor) = &mut self.successor else {
             self.outdated().await;
-            return self.retire();
+            if self.spare.is_outdated() && self.spare.let_go() {
+                self.order_spare();
+            }
+            if matches!(&self.occupant, Occupant::Child(child) if child.is_outdated()) {
+                self.retire();
+            }
+            return;
         };
         let successor = successor.await;
         self.successor = None;
@@ -136,14 +156,15 @@ impl Seat {
         }
     }
 
-    /// Returns when the warm child has code of the site that has changed since.
+    /// Returns when the warm child, or the one for the next run, has code of the site that has changed since.
     async fn outdated(&self) {
         if !self.executors.settings.reload {
             return std::future::pending().await;
         }
         loop {
             let reloaded = self.executors.reloaded.notified();
-            if matches!(&self.occupant, Occupant::Child(child) if child.is_outdated()) {
+            let warm = matches!(&self.occupant, Occupant::Child(child) if child.is_outdated());
+            if warm || self.spare.is_outdated() {
                 return;
             }
             reloaded.await;
@@ -188,6 +209,9 @@ impl Seat {
         }
         if let Some(output) = self.output() {
             output.hurry(count > 1);
+        }
+        if let Occupant::Fork(_) = self.occupant {
+            self.order_spare();
         }
     }
 
@@ -345,6 +369,7 @@ impl Seat {
         if let Some(successor) = self.successor.take() {
             successor.abort();
         }
+        self.spare.let_go();
         if matches!(self.occupant, Occupant::Share(_)) {
             return;
         }

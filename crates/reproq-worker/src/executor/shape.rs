@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 pub(super) enum Shape {
     /// One.
     Alone,
+    /// One, after which it ends.
+    Once,
     /// So many coroutines, on one event loop.
     Async(u32),
     /// So many functions, each in a thread.
@@ -17,7 +19,7 @@ impl Shape {
     /// How many.
     pub(super) const fn places(self) -> u32 {
         match self {
-            Self::Alone => 1,
+            Self::Alone | Self::Once => 1,
             Self::Async(places) | Self::Threads(places) => places,
         }
     }
@@ -25,7 +27,7 @@ impl Shape {
     /// How they share it; none: there is only one.
     pub(super) const fn shared(self) -> Option<&'static str> {
         match self {
-            Self::Alone => None,
+            Self::Alone | Self::Once => None,
             Self::Async(_) => Some("async"),
             Self::Threads(_) => Some("threads"),
         }
@@ -33,9 +35,10 @@ impl Shape {
 
     /// The packet that asks the zygote for such a child.
     pub(super) fn request(self, token: u64) -> Value {
-        match self.shared() {
-            None => json!({"type": "fork", "token": token}),
-            Some(shared) => {
+        match (self, self.shared()) {
+            (Self::Once, _) => json!({"type": "fork", "token": token, "once": true}),
+            (_, None) => json!({"type": "fork", "token": token}),
+            (_, Some(shared)) => {
                 json!({"type": "fork", "token": token, "shared": shared, "places": self.places()})
             }
         }

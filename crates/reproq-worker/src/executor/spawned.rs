@@ -33,6 +33,9 @@ pub(super) async fn start(
     if let Some(shared) = shape.shared() {
         words.extend(["--shared".to_owned(), shared.to_owned()]);
     }
+    if shape == Shape::Once {
+        words.push("--once".to_owned());
+    }
     words.push("--child".to_owned());
     let launch = Launch {
         words,

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 pub(super) use self::process::Process;
 use super::child::Child;
-use super::edition::Editions;
+use super::edition::{Edition, Editions};
 use super::guard::Guard;
 use super::shape::Shape;
 use super::{ExecutorError, spawned};
@@ -92,6 +92,12 @@ impl Zygote {
             }
             forked => forked,
         }
+    }
+
+    /// The newest state of the code, if children that have it are forked and not started.
+    pub(super) fn forkable(&self) -> Option<Edition> {
+        let process = self.process.borrow();
+        process.as_ref().filter(|process| !process.is_unsafe()).map(|_| self.editions.newest())
     }
 
     /// Where the task itself wants to run.

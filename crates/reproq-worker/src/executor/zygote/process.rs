@@ -27,6 +27,7 @@ use crate::settings::ExecutorSettings;
 const READY: Duration = Duration::from_mins(2);
 /// A fork takes milliseconds; a zygote that does not answer is replaced.
 const FORK: Duration = Duration::from_secs(10);
+const LARGEST_PACKET: usize = 256 * 1024;
 /// Ending takes a zygote as long as killing its children.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -134,9 +135,10 @@ impl Process {
 
     async fn wait_until_ready(&mut self, settings: &ExecutorSettings) -> Result<(), ExecutorError> {
         let mut tasks = HashMap::new();
+        let mut buffer = vec![0; LARGEST_PACKET];
         let first_words = timeout(READY, async {
             loop {
-                match receive(&self.control).await {
+                match receive(&self.control, &mut buffer).await {
                     Ok(Some(ZygoteMessage::Tasks { tasks: more })) => tasks.extend(more),
                     other => return other,
                 }
@@ -282,8 +284,9 @@ impl Shared {
 
 /// Reads what the zygote says until it says no more.
 async fn listen(control: Rc<AsyncFd<OwnedFd>>, shared: Rc<Shared>) {
+    let mut buffer = vec![0; LARGEST_PACKET];
     loop {
-        match receive(&control).await {
+        match receive(&control, &mut buffer).await {
             Ok(Some(ZygoteMessage::Forked { token, pid })) => shared.forked(token, pid),
             Ok(Some(ZygoteMessage::ForkFailed { token, message })) => {
                 if let Some(waiting) = shared.forks.borrow_mut().remove(&token) {
@@ -318,11 +321,10 @@ async fn send(
 }
 
 /// None at the end of the stream.
-async fn receive(control: &AsyncFd<OwnedFd>) -> std::io::Result<Option<ZygoteMessage>> {
-    let mut buffer = vec![0; 256 * 1024];
+async fn receive(control: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> std::io::Result<Option<ZygoteMessage>> {
     loop {
         let mut ready = control.readable().await?;
-        if let Ok(received) = ready.try_io(|socket| unix::receive_packet(socket.get_ref(), &mut buffer)) {
+        if let Ok(received) = ready.try_io(|socket| unix::receive_packet(socket.get_ref(), buffer)) {
             let count = match received {
                 Ok(count) => count,
                 // The zygote died with words of ours unread.

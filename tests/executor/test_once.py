@@ -1,0 +1,90 @@
+"""Children of one run, and what their zygote does before it forks any."""
+
+import os
+import re
+import sys
+
+import pytest
+
+from executor.waiting import gone
+from reproq_django.execution import pages
+
+
+@pytest.fixture
+def once(zygote):
+    """A child for one run."""
+    return zygote.fork(once=True)
+
+
+def test_it_answers_one_run_and_ends_though_its_stream_is_open(zygote, once, spec):
+    once.send(spec("add", 1), spec("add", 2))
+    (result,) = once.results(1)
+    assert result["envelope"] == {"ok": True, "return": 1}
+    assert "retire" not in result
+    assert zygote.exit_code(once) == 0
+
+
+def test_it_ends_without_a_run_when_its_stream_does(zygote, once):
+    once.stream.close()
+    assert zygote.exit_code(once) == 0
+
+
+def test_what_nobody_comes_to_notice_is_not_looked_for(zygote, once, spec):
+    once.send(spec("sample.hostile.leaves", "variable"))
+    (result,) = once.results(1)
+    assert "retire" not in result
+    assert zygote.exit_code(once) == 0
+
+
+def test_what_works_on_is_noticed(zygote, once, spec):
+    once.send(spec("sample.hostile.leaves_a_process"))
+    (result,) = once.results(1)
+    assert result["retire"] == "it has left 1 running process, now killed"
+    assert gone(result["envelope"]["return"])
+    threaded = zygote.fork(once=True)
+    threaded.send(spec("sample.hostile.leaves", "thread"))
+    (result,) = threaded.results(1)
+    assert result["retire"].startswith("it has left a thread running")
+    # At once: an orderly end would wait for the thread.
+    assert zygote.exit_code(threaded) == 0
+
+
+def test_a_process_that_its_task_forks_does_not_answer(zygote, once, spec):
+    once.send(spec("sample.hostile.forks_and_both_return"))
+    assert len(once.results(1)) == 1
+    assert zygote.exit_code(once) == 0
+
+
+def test_its_peak_of_memory_is_its_own(once, spec):
+    once.run(spec("add", 1))
+    assert 1024 < once.usage["max_rss_kib"] < 1024 * 1024
+
+
+@pytest.mark.parametrize("listener", ["log", "receiver"])
+def test_nobody_hears_of_the_rehearsal(start_zygote, environment, spec, tmp_path, listener):
+    told = "DEBUG = True" if listener == "log" else "task_started.connect(tell)"
+    (tmp_path / "loud.py").write_text(
+        "from django.tasks.signals import task_started\n"
+        "from sample.settings import *\n"
+        "def tell(**kwargs): print('Task heard', flush=True)\n"
+        f"{told}\n"
+    )
+    paths = os.pathsep.join([environment["PYTHONPATH"], str(tmp_path)])
+    zygote = start_zygote(DJANGO_SETTINGS_MODULE="loud", PYTHONPATH=paths)
+    zygote.packet("ready")
+    child = zygote.fork(once=True)
+    assert child.run(spec("add", 1))["ok"]
+    assert zygote.exit_code(child) == 0
+    assert re.search("Task (id|heard)", child.output.read_text()), "a run is heard of"
+    assert "Task" not in (tmp_path / "zygote.log").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="huge pages of Linux")
+def test_huge_pages_are_whole_ones_of_this_process_alone():
+    held = bytearray(64 * 1024 * 1024)
+    found = list(pages._own_memory())
+    assert sum(length for _, length in found) > len(held) // 2
+    assert all(start % pages._HUGE_BYTES == length % pages._HUGE_BYTES == 0 for start, length in found)
+    held[::4096] = b"x" * len(held[::4096])
+    pages.collapse()
+    assert held[::4096] == b"x" * len(held[::4096])
