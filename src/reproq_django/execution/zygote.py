@@ -20,7 +20,7 @@ import traceback
 import warnings
 from typing import Any, NoReturn
 
-from reproq_django.execution import definitions, pages, site, streams, survey
+from reproq_django.execution import pages, site, streams, survey
 
 #: Requests are small; a packet of this size would already be a mistake.
 MAX_PACKET_BYTES = 64 * 1024
@@ -95,8 +95,7 @@ def _get_ready() -> None:
     gc.collect()
     # Once more: the collector has emptied caches that each child would fill for itself.
     rehearsal.rehearse()
-    # Out of the collector's sight, and uncounted, pages stay unwritten and shared.
-    definitions.make_immortal()
+    # Out of the collector's sight, pages stay unwritten and shared.
     gc.freeze()
     pages.collapse()
 
