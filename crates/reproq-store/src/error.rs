@@ -82,7 +82,7 @@ impl StoreError {
 }
 
 /// SQLite's primary result code, which the extended one carries in its lowest byte. PostgreSQL's codes have five characters.
-pub(crate) fn sqlite_code(error: &dyn DatabaseError) -> Option<u32> {
+fn sqlite_code(error: &dyn DatabaseError) -> Option<u32> {
     let code = error.code().filter(|code| code.len() < 5)?;
     code.parse::<u32>().ok().map(|code| code & 0xff)
 }

@@ -13,7 +13,6 @@ use crate::{Claim, ClaimRequest, Glance, StoreError};
 const DIVERT_DEPTH: i64 = 500;
 
 pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
-    store.link.give_way().await;
     let mut heads = Vec::new();
     for queue in request.queues {
         let rows = store
@@ -33,16 +32,15 @@ pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Re
     }
     heads.sort_unstable();
     heads.truncate(request.limit as usize);
-    if heads.is_empty() {
+    let ids: Vec<i64> = heads.into_iter().map(|(_, id)| id).collect();
+    if ids.is_empty() {
         return Ok(Claim::default());
     }
-    let ids: serde_json::Value = heads.into_iter().map(|(_, id)| id).collect();
-    let ids = ids.to_string();
     store
         .link
-        .run_soon("claim", async |connection| {
+        .run("claim", async |connection| {
             let rows = query(include_str!("sql/claim.sql"))
-                .bind(&ids)
+                .bind(serde_json::Value::from(ids).to_string())
                 .bind(&request.worker.worker_id)
                 .bind(request.worker.incarnation.to_string())
                 .bind(modifier(request.lease))

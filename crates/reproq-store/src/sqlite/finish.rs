@@ -16,12 +16,11 @@ pub(super) async fn finish(
         Fence::LeaseEnded => None,
     };
     let batch = Value::from(endings.iter().map(row).collect::<Vec<_>>()).to_string();
-    store.link.give_way().await;
     store
         .link
-        .run_soon("finish", async |connection| {
+        .run("finish", async |connection| {
             let rows =
-                query(include_str!("sql/finish.sql")).bind(&batch).bind(&owner).fetch_all(connection).await?;
+                query(include_str!("sql/finish.sql")).bind(batch).bind(owner).fetch_all(connection).await?;
             let mut finished = Finished { written: rows.len() as u64, ..Finished::default() };
             for row in rows {
                 finished.of_workflows |= row.try_get::<bool, _>("of_workflow")?;

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in a test they are assertions")]
 
 mod admission;
-mod busy;
 mod cancel;
 mod claim;
 mod database;
