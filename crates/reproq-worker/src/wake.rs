@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reproq_store::{Store, Wake};
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::telemetry;
@@ -38,15 +39,21 @@ pub(crate) async fn listen(store: Rc<dyn Store>, bells: Bells) {
                 Wake::Either
             }
         };
-        bells.ring(wake);
+        bells.ring_for_work(wake);
+        // A run that has come is claimed before anything else is looked at: in a SQLite file all share one connection.
+        yield_now().await;
+        bells.ring_for_the_rest(wake);
     }
 }
 
 impl Bells {
-    fn ring(&self, wake: Wake) {
+    fn ring_for_work(&self, wake: Wake) {
         if matches!(wake, Wake::Work | Wake::Either) {
             self.work.notify_one();
         }
+    }
+
+    fn ring_for_the_rest(&self, wake: Wake) {
         if matches!(wake, Wake::Cancel | Wake::Either) {
             self.cancel.notify_one();
             self.workflows.notify_one();

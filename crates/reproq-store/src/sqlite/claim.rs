@@ -13,32 +13,14 @@ use crate::{Claim, ClaimRequest, Glance, StoreError};
 const DIVERT_DEPTH: i64 = 500;
 
 pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Result<Claim, StoreError> {
-    let mut heads = Vec::new();
-    for queue in request.queues {
-        let rows = store
-            .link
-            .run("claim_visit", async |connection| {
-                query(include_str!("sql/claim_visit.sql"))
-                    .bind(queue)
-                    .bind(request.limit)
-                    .fetch_all(connection)
-                    .await
-            })
-            .await?;
-        for row in rows {
-            let head = (|| Ok((row.try_get::<i64, _>("claim_key")?, row.try_get::<i64, _>("result_id")?)))();
-            heads.push(head.map_err(|error| StoreError::of("claim_visit", error))?);
-        }
-    }
-    heads.sort_unstable();
-    heads.truncate(request.limit as usize);
-    let ids: Vec<i64> = heads.into_iter().map(|(_, id)| id).collect();
-    if ids.is_empty() {
-        return Ok(Claim::default());
-    }
+    // In one go, or what else waits for the connection would come between the look and the claim. Only the second of them writes.
     store
         .link
         .run("claim", async |connection| {
+            let ids = heads(connection, request).await?;
+            if ids.is_empty() {
+                return Ok(Claim::default());
+            }
             let rows = query(include_str!("sql/claim.sql"))
                 .bind(serde_json::Value::from(ids).to_string())
                 .bind(&request.worker.worker_id)
@@ -49,6 +31,23 @@ pub(super) async fn claim(store: &SqliteStore, request: &ClaimRequest<'_>) -> Re
             in_claim_order(rows)
         })
         .await
+}
+
+/// The runs to claim, best first over the queues.
+async fn heads(
+    connection: &mut SqliteConnection,
+    request: &ClaimRequest<'_>,
+) -> Result<Vec<i64>, sqlx::Error> {
+    let mut heads: Vec<(i64, i64)> = Vec::new();
+    for queue in request.queues {
+        let visit = query(include_str!("sql/claim_visit.sql")).bind(queue).bind(request.limit);
+        for row in visit.fetch_all(&mut *connection).await? {
+            heads.push((row.try_get("claim_key")?, row.try_get("result_id")?));
+        }
+    }
+    heads.sort_unstable();
+    heads.truncate(request.limit as usize);
+    Ok(heads.into_iter().map(|(_, id)| id).collect())
 }
 
 /// An UPDATE returns its rows in no order.

@@ -7,14 +7,17 @@ use std::time::Duration;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use sqlx::{Row as _, query};
 use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 use super::SqliteStore;
 use crate::{StoreError, Wake};
 
 /// How long to wait for a commit to become visible after its first write, step by step: half a second in all.
-const PAUSES: [Duration; 10] = [
+const PAUSES: [Duration; 12] = [
     Duration::ZERO,
+    Duration::from_micros(250),
+    Duration::from_micros(250),
     Duration::from_micros(500),
     Duration::from_millis(1),
     Duration::from_millis(2),
@@ -48,7 +51,7 @@ pub(super) async fn woken(store: &SqliteStore) -> Result<Wake, StoreError> {
         let news = watch.written.notified();
         if let Some(pause) = PAUSES.get(watch.looks) {
             tokio::select! {
-                () = sleep(*pause) => watch.looks += 1,
+                () = exactly(*pause) => watch.looks += 1,
                 () = news => watch.looks = 0,
             }
         } else {
@@ -59,6 +62,15 @@ pub(super) async fn woken(store: &SqliteStore) -> Result<Wake, StoreError> {
             return Ok(Wake::Either);
         }
     }
+}
+
+/// Tokio's timer counts whole milliseconds, of which the log's flush often takes less than one.
+async fn exactly(pause: Duration) {
+    if pause.is_zero() || pause >= Duration::from_millis(1) {
+        return sleep(pause).await;
+    }
+    // An error would be that of a runtime which ends.
+    let _ = spawn_blocking(move || std::thread::sleep(pause)).await;
 }
 
 /// Whether another connection has committed since the last call.

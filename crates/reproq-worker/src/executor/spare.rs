@@ -47,7 +47,10 @@ impl Spare {
                 } else if child.is_idle() {
                     return Ok(child);
                 } else {
-                    tracing::debug!(pid = child.pid, "a child that was forked ahead is gone; forking another");
+                    tracing::debug!(
+                        pid = child.pid,
+                        "a child that was forked ahead is gone; forking another"
+                    );
                     child.kill().await;
                 }
             }

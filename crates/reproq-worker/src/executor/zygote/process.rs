@@ -321,10 +321,7 @@ async fn send(
 }
 
 /// None at the end of the stream.
-async fn receive(
-    control: &AsyncFd<OwnedFd>,
-    buffer: &mut [u8],
-) -> std::io::Result<Option<ZygoteMessage>> {
+async fn receive(control: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> std::io::Result<Option<ZygoteMessage>> {
     loop {
         let mut ready = control.readable().await?;
         if let Ok(received) = ready.try_io(|socket| unix::receive_packet(socket.get_ref(), buffer)) {
