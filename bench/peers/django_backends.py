@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.peers.peer import RANDOM_KEY, SITE, Backlog, Peer, Site
+from bench.peers.peer import RANDOM_KEY, SITE, Backlog, Peer, Site, kept_connections
 
 
 @dataclass(frozen=True)
 class DjangoTasksDb(Peer):
     def settings(self, site: Site) -> dict[str, Any]:
         backend = {"BACKEND": "django_tasks_db.DatabaseBackend"}
-        return {"TASKS": {"default": backend}, "DATABASES": _kept(site)}
+        return {"TASKS": {"default": backend}, "DATABASES": kept_connections(site)}
 
     def commands(self, site: Site) -> Sequence[Sequence[str]]:
         return [self.manage("db_worker", "--no-startup-delay", "--verbosity", "0")] * self.processes
@@ -32,14 +32,13 @@ class DjangoTasksDb(Peer):
 @dataclass(frozen=True)
 class DjangoOx(Peer):
     def settings(self, site: Site) -> dict[str, Any]:
-        return {"TASKS": {"default": {"BACKEND": "django_ox.backend.OxBackend"}}, "DATABASES": _kept(site)}
+        return {
+            "TASKS": {"default": {"BACKEND": "django_ox.backend.OxBackend"}},
+            "DATABASES": kept_connections(site),
+        }
 
     def commands(self, site: Site) -> Sequence[Sequence[str]]:
         return [self.manage("ox_worker", "--processes", str(self.processes), "--verbosity", "0")]
-
-
-def _kept(site: Site) -> dict[str, Any]:
-    return {"default": site["database"] | {"CONN_MAX_AGE": None}}
 
 
 PEERS = (

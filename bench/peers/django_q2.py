@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.peers.peer import SITE, Peer, Site
+from bench.peers.peer import SITE, Peer, Site, kept_connections
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class DjangoQ2(Peer):
             "catch_up": False,
             "log_level": "WARNING",
         }
-        return {"Q_CLUSTER": cluster, "DATABASES": {"default": site["database"] | {"CONN_MAX_AGE": None}}}
+        return {"Q_CLUSTER": cluster, "DATABASES": kept_connections(site)}
 
     def commands(self, site: Site) -> Sequence[Sequence[str]]:
         return [self.manage("qcluster", "--verbosity", "0")]

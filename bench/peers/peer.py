@@ -95,5 +95,10 @@ class Peer:
         return [str(self.python), "-m", "django", *arguments]
 
 
+def kept_connections(site: Site) -> dict[str, Any]:
+    """DATABASES for workers that follow Django's CONN_MAX_AGE: else each task that queries connects anew."""
+    return {"default": site["database"] | {"CONN_MAX_AGE": None}}
+
+
 OURS = Path(sys.executable)
 """This checkout's own environment, with the sources."""

@@ -2,7 +2,8 @@
 
 That is fenced leases, results, signals, timeouts and cancellation on, fsync and synchronous_commit as the
 database has them. ``--concurrency 2`` for two children; coroutines share one of them, as they do by default.
-On SQLite: WAL, synchronous=FULL, and Django takes the write lock at BEGIN, as the README says.
+CONN_MAX_AGE=None, as for the other backends of Django: else each task that queries opens a connection. On
+SQLite: WAL, synchronous=FULL, and Django takes the write lock at BEGIN, as the README says.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import ROOT
-from bench.peers.peer import OURS, Peer, Site
+from bench.peers.peer import OURS, Peer, Site, kept_connections
 
 MODES = ("pool", "fork", "process")
 ISOLATION = {"pool": "slot", "fork": "task", "process": "task"}
@@ -35,7 +36,8 @@ class Reproq(Peer):
         return os.pathsep.join([str(ROOT / "src"), str(ROOT)])
 
     def settings(self, site: Site) -> dict[str, Any]:
-        return {"TASKS": {"default": {"BACKEND": "reproq_django.backend.ReproqBackend"}}}
+        backend = {"BACKEND": "reproq_django.backend.ReproqBackend"}
+        return {"TASKS": {"default": backend}, "DATABASES": kept_connections(site)}
 
     def variables(self, site: Site) -> dict[str, str]:
         return {
