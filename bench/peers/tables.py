@@ -129,7 +129,19 @@ def _floors(found: Mapping[str, Any]) -> list[str]:
             f"{cores} cores can do {cores / all_of_it * 1000:,.0f}/s at that, and did "
             f"{value(row, 'drain_per_second'):,.0f}"
         )
+        lines.append(f"{row['title']}: {_waits(row)}")
     return lines
+
+
+def _waits(row: Row) -> str:
+    """Where the time of a start goes, and what one of a bulk enqueue takes."""
+    start, call = value(row, "starts_idle_p50"), value(row, "enqueue_calls_p50")
+    each = 1e6 / value(row, "bulk_enqueue_per_second")
+    return (
+        f"a start on an idle worker takes {start:,.2f} ms, of it {call:,.2f} in the call that enqueues (one "
+        "transaction and its flush), the rest in the wake, the claim (another one) and the way into the "
+        f"child; one of many that are enqueued at once takes {each:,.0f} us"
+    )
 
 
 def _soundness(peers: Any) -> str:
