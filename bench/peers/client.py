@@ -3,8 +3,9 @@ standard input and answers on its standard output, a line of JSON each.
 
 ``prepare``: make the site's tables. ``ping``: nothing. ``left``: how many of so many are not done.
 ``for``: enqueue one by one as fast as it goes for so long. ``bulk``: enqueue so many at once.
-``single``: so often wait until nothing is under way, rest, enqueue. ``paced``: enqueue so many a second.
-The latter two answer with number, time before the call (nanoseconds since the epoch) and its nanoseconds.
+``single``: so often, or for so long, wait until nothing is under way, rest, enqueue.
+``paced``: enqueue so many a second. The latter two answer with number, time before the call (nanoseconds
+since the epoch) and its nanoseconds.
 """
 
 import asyncio
@@ -73,10 +74,12 @@ class Orders:
         await self._done(self._site.bulk(kind, range(base, base + count)))
         return {"count": count, "seconds": time.perf_counter() - began}
 
-    async def single(self, kind: str, base: int, count: int) -> list[Entry]:
-        gaps, seen = random.Random(base), _seen()
-        entries = []
+    async def single(self, kind: str, base: int, count: int, seconds: float) -> list[Entry]:
+        gaps, seen, end = random.Random(base), _seen(), time.monotonic() + seconds
+        entries: list[Entry] = []
         for number in range(base, base + count):
+            if entries and time.monotonic() > end:
+                break
             entries.append(await self._enqueue(kind, number))
             deadline = time.monotonic() + SEEN_SECONDS
             while _seen() < seen + len(entries) and time.monotonic() < deadline:

@@ -47,8 +47,8 @@ FULL = Plan(
     "full",
     3,
     Amounts(
-        enqueue_seconds=2, clients=8, bulk=20_000, drain_seconds=3, singles=100, load_seconds=5,
-        idle_seconds=5,
+        enqueue_seconds=2, clients=8, bulk=20_000, drain_seconds=3, singles=100, single_seconds=20,
+        load_seconds=5, idle_seconds=5,
     ),
     (),
     (),
@@ -58,8 +58,8 @@ QUICK = Plan(
     "quick",
     2,
     Amounts(
-        enqueue_seconds=0.5, clients=4, bulk=5_000, drain_seconds=1, singles=25, load_seconds=1.5,
-        idle_seconds=1,
+        enqueue_seconds=0.5, clients=4, bulk=5_000, drain_seconds=1, singles=25, single_seconds=15,
+        load_seconds=1.5, idle_seconds=1,
     ),
     ("reproq-pool-postgres", "reproq-pool-sqlite", "reproq-fork-postgres"),
     catalogue.QUICK,
@@ -69,8 +69,8 @@ SMOKE = Plan(
     "smoke",
     1,
     Amounts(
-        enqueue_seconds=0.2, clients=2, bulk=50, drain_seconds=1, singles=3, load_seconds=0.5,
-        idle_seconds=0.5, most=50,
+        enqueue_seconds=0.2, clients=2, bulk=50, drain_seconds=1, singles=3, single_seconds=15,
+        load_seconds=0.5, idle_seconds=0.5, most=50,
     ),
     (),
     (),
@@ -151,12 +151,11 @@ def run(plan: Plan, peers: Sequence[Peer], repetitions: int, file: Path) -> dict
 
     What has been found is in ``file`` after each turn, so that a run that is stopped was not for nothing.
     """
-    began, cpu = time.monotonic(), machine.MachineCpu.now()
+    began = time.monotonic()
     found: dict[str, Any] = {
         "plan": plan.name,
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine.description(),
-        "repetitions": repetitions,
         "amounts": asdict(plan.amounts),
         "absent": catalogue.ABSENT,
         "peers": [_about(peer) for peer in peers],
@@ -171,15 +170,12 @@ def run(plan: Plan, peers: Sequence[Peer], repetitions: int, file: Path) -> dict
             start = time.monotonic()
             if repetition and start - began + longest > plan.seconds:
                 _say(f"{repetition} of {repetitions} repetitions: the time of {plan.seconds:,} s is up")
-                found["repetitions"] = repetition
                 break
             for peer in peers:
                 _once(plan, peer, places, found, repetition)
                 found["seconds"] = round(time.monotonic() - began)
                 output.write_json(found, file)
             longest = max(longest, time.monotonic() - start)
-    now = machine.MachineCpu.now()
-    found["steal_percent"] = (now.steal - cpu.steal) / (found["seconds"] * (os.cpu_count() or 1)) * 100
     return found
 
 

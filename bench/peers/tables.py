@@ -162,29 +162,29 @@ def _soundness(peers: Any) -> str:
 def _facts(found: Mapping[str, Any]) -> str:
     machine = found["machine"]
     absent = [f"{name}: {why}" for name, why in found["absent"].items()]
-    foreign = [
-        sample["figures"].get("foreign_cores", 0.0)
-        for samples in found["samples"].values()
-        for sample in samples
-    ]
+    repetitions = max(map(len, found["samples"].values()), default=0)
+    steal, foreign = (_most(found, name) for name in ("steal_cores", "foreign_cores"))
     changed = " with changes" if machine["git_changes"] else ""
     cpu = f"{machine['cores']} cores, {machine['cpu']}"
     facts = {
-        "plan": f"{found['plan']}, {found['repetitions']} repetitions, interleaved; {found['seconds']:,} s",
+        "plan": f"{found['plan']}, {repetitions} repetitions, interleaved; {found['seconds']:,} s",
         "machine": f"{cpu}, {machine['memory_gib']} GiB, Linux {machine['kernel']}",
         "software": " ".join(
             f"{title} {machine.get(name)}"
             for title, name in (("Python", "python"), ("Django", "django"), ("PostgreSQL", "postgresql"))
         ),
         "commit": f"{machine['git_commit']}{changed}, {found['began']}",
-        "disturbed": (
-            f"steal {found.get('steal_percent', 0):.1f} % of the machine; foreign load during drains "
-            f"{max(foreign, default=0):.2f} cores at most"
-        ),
+        "disturbed": f"during drains at most {steal:.2f} cores stolen and {foreign:.2f} used by others",
         "durability": DURABILITY,
         "left out": "; ".join(absent),
     }
     return "\n".join(f"{name:10}  {said}" for name, said in facts.items() if said)
+
+
+def _most(found: Mapping[str, Any], figure: str) -> float:
+    """Over all peers and repetitions."""
+    samples = [sample for samples in found["samples"].values() for sample in samples]
+    return max((sample["figures"].get(figure, 0.0) for sample in samples), default=0.0)
 
 
 def _growth(growth: Mapping[str, Any]) -> str:

@@ -42,6 +42,8 @@ class Amounts:
     drain_seconds: float
     """Roughly, for each backlog."""
     singles: int
+    single_seconds: float
+    """When so long has gone by, those that have been enqueued singly are enough."""
     load_seconds: float
     idle_seconds: float
     most: int = 30_000
@@ -139,7 +141,7 @@ def _warm(place: Place, broker: brokers.Broker | None, amounts: Amounts, sample:
         others = 0 if place.peer.on_sqlite else costs.connections(place)
         warm = _Warm(place, stack.enter_context(place.worker()), client, sample)
         warm.bulk("noop", 0, WARM)
-        entries = warm.single(100_000, amounts.singles)
+        entries = warm.single(100_000, amounts.singles, amounts.single_seconds)
         sample.starts_idle = _starts(place, entries)
         sample.enqueue_calls = [took / 1e6 for _, _, took in entries]
         _idle(place, broker, warm.working, amounts.idle_seconds, sample)
@@ -173,9 +175,9 @@ class _Warm:
         self.client.ask("bulk", kind=kind, base=base, count=count)
         self._done(base, count)
 
-    def single(self, base: int, count: int) -> list[Entry]:
-        entries = self.client.ask("single", kind="noop", base=base, count=count)
-        self._done(base, count)
+    def single(self, base: int, count: int, seconds: float) -> list[Entry]:
+        entries = self.client.ask("single", kind="noop", base=base, count=count, seconds=seconds)
+        self._done(base, len(entries))
         return list(entries)
 
     def load(self, base: int, seconds: float) -> list[Entry]:
