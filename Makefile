@@ -1,6 +1,7 @@
 # `make` lists the targets. Everything that they need is found or fetched by tools/bootstrap.sh.
 
 RUN := ./tools/bootstrap.sh
+RELEASE := REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN)
 # The demo's database: sqlite or postgres (a throwaway cluster).
 DB ?= sqlite
 # More arguments for the tests, e.g. `make test-python ARGS="-k installer"`.
@@ -50,32 +51,32 @@ wheel: ## build the wheel with the release binary into dist/
 
 bench: ## measure drain rate and latency on both databases; ARGS=claims, enqueues, starts, children or chords for those
 	$(RUN) cargo build --quiet --release --package reproq
-	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench $(ARGS)
+	$(RELEASE) python -m bench $(ARGS)
 
-bench-peers: ## compare with other task queues in 1.5 hours; installs brokers (root, apt-get), writes docs/benchmarks/
+bench-peers: ## compare with other task queues, which takes hours; installs brokers (root, apt-get), writes docs/benchmarks/
 	$(RUN) cargo build --quiet --release --package reproq
-	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench.peers --growth --docs $(ARGS)
+	$(RELEASE) python -m bench.peers --growth --docs $(ARGS)
 	$(RUN) python -m bench.peers --readme
 
 bench-quick: ## compare with three other task queues
 	$(RUN) cargo build --quiet --release --package reproq
-	REPROQ_WORKER_BIN="$(CURDIR)/target/release/reproq" $(RUN) python -m bench.peers --plan quick $(ARGS)
+	$(RELEASE) python -m bench.peers --plan quick $(ARGS)
 
 hammer: ## hold locks, limits and rates against real workers; ARGS="--database sqlite --seeds 10 --claims 100000"
 	$(RUN) cargo build --quiet --release --package reproq
-	$(RUN) python tools/postgres.py run -- python -m tests.hammer $(ARGS)
+	$(RELEASE) python tools/postgres.py run -- python -m tests.hammer $(ARGS)
 
 hammer-schedules: ## three schedulers, killed and stopped, 200 schedules a second; ARGS="--database sqlite --seconds 30"
 	$(RUN) cargo build --quiet --release --package reproq
-	$(RUN) python -m tests.schedulers $(ARGS)
+	$(RELEASE) python -m tests.schedulers $(ARGS)
 
 hammer-workflows: ## chords and chains under workers that are killed; ARGS="--database sqlite --chords 100"
 	$(RUN) cargo build --quiet --release --package reproq
-	$(RUN) python -m tests.workflows $(ARGS)
+	$(RELEASE) python -m tests.workflows $(ARGS)
 
 compare-cron: ## the cron evaluator beside two others, 400 zones over ten years
 	$(RUN) cargo build --quiet --release --package reproq
-	$(RUN) python -m tests.clocks $(ARGS)
+	$(RELEASE) python -m tests.clocks $(ARGS)
 
 clean: ## remove what was built and fetched here
 	rm -rf target dist .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
