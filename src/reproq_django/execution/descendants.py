@@ -28,11 +28,7 @@ def kill_all() -> int:
     Orphans count: they are this process's children when it has asked for them (``prctl.adopt_orphans``).
     Without any child it costs one system call. Linux only.
     """
-    if not _LINUX:
-        return 0
-    try:
-        os.waitid(*_ANY_ENDED)
-    except ChildProcessError:
+    if not _LINUX or not _have_child():
         return 0
     killed: set[int] = set()
     deadline = time.monotonic() + _LONGEST_SECONDS

@@ -1,7 +1,7 @@
 //! READY -> RUNNING for runs that nothing holds back, and the maintenance of the lanes.
 
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::types::chrono::{NaiveDate, NaiveDateTime};
+use sqlx::types::chrono::NaiveDateTime;
 use sqlx::{Row as _, query};
 
 use super::SqliteStore;
@@ -104,75 +104,7 @@ async fn divert(connection: &mut SqliteConnection, queues: &[String]) -> Result<
 /// Django's text form, with or without a fraction.
 fn time(row: &SqliteRow, column: &str) -> Result<i64, sqlx::Error> {
     let text: String = row.try_get_unchecked(column)?;
-    if let Some(micros) = usual_time(text.as_bytes()) {
-        return Ok(micros);
-    }
     NaiveDateTime::parse_from_str(&text, "%Y-%m-%d %H:%M:%S%.f")
         .map(|time| time.and_utc().timestamp_micros())
         .map_err(|error| sqlx::Error::Decode(format!("{column} holds {text:?}: {error}").into()))
-}
-
-/// Microseconds since 1970 of a time as Django and this worker write it: reading a row's three by a format takes longer than all
-/// else about the row. None: it is written otherwise.
-fn usual_time(text: &[u8]) -> Option<i64> {
-    let number = |digits: &[u8]| {
-        digits.iter().try_fold(0_u32, |number, digit| {
-            digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
-        })
-    };
-    let (&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b' ', h1, h2, b':', n1, n2, b':', s1, s2], fraction) =
-        text.split_first_chunk::<19>()?
-    else {
-        return None;
-    };
-    let micros = match fraction {
-        [] => 0,
-        [b'.', digits @ ..] if (1..=6).contains(&digits.len()) => {
-            (digits.len()..6).fold(number(digits)?, |number, _| number * 10)
-        }
-        _ => return None,
-    };
-    let year = i32::try_from(number(&[y1, y2, y3, y4])?).ok()?;
-    let date = NaiveDate::from_ymd_opt(year, number(&[m1, m2])?, number(&[d1, d2])?)?;
-    let time = date.and_hms_micro_opt(number(&[h1, h2])?, number(&[n1, n2])?, number(&[s1, s2])?, micros)?;
-    Some(time.and_utc().timestamp_micros())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_read_as_its_format_says() {
-        let texts = [
-            "2026-11-28 11:22:33.123456",
-            "2026-11-28 11:22:33.123",
-            "2026-11-28 11:22:33.000001",
-            "2026-11-28 11:22:33",
-            "1969-12-31 23:59:59.9",
-            "2024-02-29 00:00:00.000000",
-        ];
-        for text in texts {
-            let read = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").unwrap();
-            assert_eq!(usual_time(text.as_bytes()), Some(read.and_utc().timestamp_micros()), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_written_otherwise_is_left_to_the_format() {
-        let texts = [
-            "",
-            "2026-11-28",
-            "2026-11-28T11:22:33",
-            "2026-11-28 11:22:33.",
-            "2026-11-28 11:22:33.1234567",
-            "2026-11-28 11:22:33+00:00",
-            "2026-13-28 11:22:33",
-            "2026-02-29 11:22:33",
-            "+026-11-28 11:22:33",
-        ];
-        for text in texts {
-            assert_eq!(usual_time(text.as_bytes()), None, "{text}");
-        }
-    }
 }

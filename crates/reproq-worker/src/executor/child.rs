@@ -1,17 +1,14 @@
 //! A warm child: runs go in, answers come out, in order.
 
 use std::collections::VecDeque;
-use std::future::{Future as _, poll_fn};
 use std::io::ErrorKind;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use reproq_model::wire::{Note, ResultFrame, RunFrame};
 use reproq_model::{Epoch, RunId};
 use reproq_store::ClaimedRun;
 use serde_json::value::RawValue;
-use tokio::io::{AsyncReadExt as _, Interest};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, timeout};
@@ -194,12 +191,10 @@ impl Child {
             }
         }
         if ready.is_readable() {
-            // Not `try_read`: that would have to be called once more each time to learn that there is nothing else.
-            let mut reading = pin!(self.stream.read_buf(self.received.room()));
-            match poll_fn(|context| Poll::Ready(reading.as_mut().poll(context))).await {
-                Poll::Ready(Ok(0)) => return Err(Silence::Ended),
-                Poll::Ready(Err(error)) => return Err(error.into()),
-                Poll::Ready(Ok(_)) | Poll::Pending => {}
+            match self.stream.try_read_buf(self.received.room()) {
+                Ok(0) => return Err(Silence::Ended),
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
+                _ => {}
             }
         }
         Ok(())
