@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import connections
 from django.utils import timezone
 from harness import ALIAS, Site, forget_connection, until
 from tools.postgres import PostgresCluster
@@ -95,6 +96,8 @@ class Scheduler:
 def drive(site: Site, plan: Plan, cluster: PostgresCluster | None) -> Course:
     """Run ``plan``; ``cluster`` is the site's server, if it has one that may be restarted."""
     chance = random.Random(plan.seed)
+    if cluster is None:
+        _use_write_ahead_log()
     course = Course(_make_schedules(plan))
     numbers = iter(range(1_000_000))
     schedulers = [Scheduler(site, next(numbers)) for _ in range(plan.schedulers)]
@@ -110,6 +113,13 @@ def drive(site: Site, plan: Plan, cluster: PostgresCluster | None) -> Course:
     assert set(codes) == {0}, f"schedulers ended with {codes}"
     _collect(course)
     return course
+
+
+def _use_write_ahead_log() -> None:
+    """As the file of any site that has had a worker. The first process of ours to open a new file changes its mode; one that is
+    stopped while it does keeps readers out, and so this driver, which alone lets it go on."""
+    with connections[ALIAS].cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode=WAL")
 
 
 def _make_schedules(plan: Plan) -> datetime:
