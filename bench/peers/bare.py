@@ -17,6 +17,7 @@ import os
 import random
 import resource
 import select
+import signal
 import sqlite3
 import struct
 import sys
@@ -125,7 +126,16 @@ def starts(kind: str, address: str, count: int) -> list[tuple[int, int, int]]:
     ]
     for descriptor in (woken, handed, hand, tell):
         os.close(descriptor)
-    store, gaps, found = STORES[kind](address), random.Random(count), []
+    try:
+        return _timed(STORES[kind](address), count, wake, told)
+    finally:
+        os.close(wake)
+        for pid in others:
+            os.waitpid(pid, 0)
+
+
+def _timed(store: Store, count: int, wake: int, told: int) -> list[tuple[int, int, int]]:
+    gaps, found = random.Random(count), []
     store.prepare()
     os.write(wake, NUMBER.pack(0))
     _told(told)
@@ -136,9 +146,6 @@ def starts(kind: str, address: str, count: int) -> list[tuple[int, int, int]]:
         called = time.monotonic_ns()
         heard, begun = _told(told)
         found.append((called - began, heard - began, begun - began))
-    os.close(wake)
-    for pid in others:
-        os.waitpid(pid, 0)
     return found[WARM:]
 
 
@@ -216,6 +223,8 @@ def _cpu_seconds() -> float:
 
 
 if __name__ == "__main__":
+    # Who is told to end waits for those that it has forked.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     match sys.argv[1:]:
         case ["starts", kind, address, count]:
             answer: object = starts(kind, address, int(count))

@@ -134,10 +134,11 @@ def _answers(place: Place, processes: int, *arguments: str) -> list[Any]:
     try:
         answers = [process.communicate(timeout=BARE_SECONDS)[0] for process in bare]
     finally:
-        # What one has forked ends with it.
+        # What one has forked ends before it.
         for process in bare:
-            process.kill()
-            process.wait()
+            process.terminate()
+        for process in bare:
+            process.wait(BARE_SECONDS)
     if any(process.returncode for process in bare):
         raise BenchError(f"a bare process has ended:\n{log.read_text(errors='replace')[-3000:]}")
     return [json.loads(answer) for answer in answers]
