@@ -138,7 +138,11 @@ def runs_in_a_child(place: Place, site: Site, count: int) -> dict[str, float]:
         finally:
             # The end of its control socket is its end, and its children's.
             ours.close()
-            zygote.wait(WAIT_SECONDS)
+            try:
+                zygote.wait(WAIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                zygote.kill()
+                zygote.wait()
 
 
 def _driven(control: socket.socket, output: int, specs: list[str]) -> dict[str, float]:

@@ -53,7 +53,8 @@ def run(plan: Plan, names: Collection[str]) -> dict[str, Any]:
     under ``failure``.
     """
     began = time.monotonic()
-    found: dict[str, Any] = {"plan": asdict(plan), "by_peer": {}}
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    found: dict[str, Any] = {"plan": asdict(plan), "began": at, "by_peer": {}}
     wanted = [name for name in MEASURES if name in names]
     if not wanted:
         return found
@@ -118,27 +119,28 @@ MEASURES: dict[str, tuple[tuple[str, Measure], ...]] = {
 def _answers(place: Place, processes: int, *arguments: str) -> list[Any]:
     """Of so many processes of ``bare`` at the same time."""
     log = place.folder / "bare.log"
-    with log.open("ab") as said:
-        bare = [
-            subprocess.Popen(
-                [str(place.peer.python), "-m", "bench.peers.bare", *arguments],
-                env=place.environment,
-                cwd=place.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                start_new_session=True,
-            )
-            for _ in range(processes)
-        ]
+    command = [str(place.peer.python), "-m", "bench.peers.bare", *arguments]
+    bare: list[subprocess.Popen[bytes]] = []
     try:
+        with log.open("ab") as said:
+            for _ in range(processes):
+                one = subprocess.Popen(
+                    command,
+                    env=place.environment,
+                    cwd=place.folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                    start_new_session=True,
+                )
+                bare.append(one)
         answers = [process.communicate(timeout=BARE_SECONDS)[0] for process in bare]
     finally:
         # What one has forked ends before it.
         for process in bare:
             process.terminate()
         for process in bare:
-            process.wait(BARE_SECONDS)
+            process.communicate(timeout=BARE_SECONDS)
     if any(process.returncode for process in bare):
         raise BenchError(f"a bare process has ended:\n{log.read_text(errors='replace')[-3000:]}")
     return [json.loads(answer) for answer in answers]

@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
+from bench import claims
 from bench.machine import below, processes
-from bench.peers import output
+from bench.peers import alone, output
 from bench.peers.explained import explained
 from bench.peers.floors import PLANS, run
 from bench.peers.plan import PLANS as COMPARISONS
 from bench.peers.targets import targets
+from bench.site import BenchError
 
 ROOT = Path(__file__).parent.parent.parent
 FIGURES = {
@@ -127,6 +129,25 @@ def test_the_documents_are_written_again_from_the_json(tmp_path):
 def test_every_plan_measures_floors_and_a_run_of_other_peers_alone_none():
     assert PLANS.keys() == COMPARISONS.keys()
     assert run(PLANS["smoke"], ["rq"])["by_peer"] == {}
+
+
+def test_what_cannot_be_measured_here_leaves_the_other_floors(monkeypatch, django_db_blocker):
+    def refuse(*_):
+        raise BenchError("no claimer here")
+
+    # It would be compiled.
+    monkeypatch.setattr(claims, "rounds_binary", lambda: Path("claimer"))
+    monkeypatch.setattr(alone, "claims_and_endings", refuse)
+    with django_db_blocker.unblock():
+        by_peer = run(PLANS["smoke"], ["reproq-fork-postgres", "reproq-pool-postgres", "rq"])["by_peer"]
+    pool, fork = by_peer["reproq-pool-postgres"], by_peer["reproq-fork-postgres"]
+    # The child alone came first, and has worked on its runs.
+    assert pool["drain"] == {"failure": "BenchError: no claimer here"}
+    assert len(pool["start"]["begun_ms"]) == PLANS["smoke"].starts
+    assert pool["bulk"]["rows"] == PLANS["smoke"].runs
+    assert min(pool["bulk"][way]["per_second"] for way in ("function", "copy")) > 0
+    assert fork["fork"]["forks"] == 2 * PLANS["smoke"].forks
+    assert fork["fork"]["us"] > 0
 
 
 def test_targets_have_verdicts():
