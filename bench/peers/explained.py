@@ -7,7 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bench.peers.figures import Row, is_ours, rows, value
+from bench.peers.targets import FORK, POOL, targets
 from bench.report import percentile
+
+#: How the targets begin that compare its drain with others'.
+DRAINS = {POOL: "drain, pool on PostgreSQL", FORK: "drain, fork on PostgreSQL"}
 
 
 def explained(found: Mapping[str, Any]) -> list[str]:
@@ -18,7 +22,7 @@ def explained(found: Mapping[str, Any]) -> list[str]:
     for name, row in rows(found).items():
         floors = by_peer.get(name, {})
         if is_ours(row) and not math.isnan(value(row, "head_cpu_ms")) and value(row, "cpu_ms"):
-            lines += [_drain(row, cores), *_drain_floors(floors, cores)]
+            lines += [_drain(row, cores), *_drain_floors(floors, cores, _wanted(found, row))]
             lines += [_start_and_bulk(row), *_start_floors(floors), *_bulk_floors(floors)]
     return lines
 
@@ -46,20 +50,32 @@ def _start_and_bulk(row: Row) -> str:
     )
 
 
-def _drain_floors(floors: Mapping[str, Any], cores: int) -> Iterator[str]:
+def _wanted(found: Mapping[str, Any], row: Row) -> str:
+    """The rate that meets all of its targets that are ratios to others' drains of this run."""
+    prefix = DRAINS.get(row["name"])
+    if prefix is None:
+        return ""
+    ratios = [one for one in targets(found) if one.what.startswith(prefix) and one.found > 0]
+    if not ratios:
+        return ""
+    most = max(value(row, "drain_per_second") / one.found * one.needed for one in ratios)
+    return f", where its targets take {most:,.0f}/s"
+
+
+def _drain_floors(floors: Mapping[str, Any], cores: int, wanted: str) -> Iterator[str]:
     if one := _measured(floors, "drain"):
         server, child = one["server"], one["child"]
         both = server["us"] + child["us"]
         yield _floor(
             f"server {server['us']:,.0f} us + child {child['us']:,.0f} us a no-op = "
-            f"{cores * 1e6 / both:,.0f}/s on {cores} cores; each alone, {server['runs']:,} runs by "
+            f"{cores * 1e6 / both:,.0f}/s on {cores} cores{wanted}; each alone, {server['runs']:,} runs by "
             f"{server['batch']}: our claim and ending without worker or child, and a warm child fed by hand"
         )
     if one := _measured(floors, "fork"):
         yield _floor(
-            f"fork {one['us']:,.0f} us of CPU = {cores * 1e6 / one['us']:,.0f}/s on {cores} cores, and two "
-            f"processes did {one['per_second']:,.0f}; with Django and the site imported, the child exits at "
-            f"once, {one['forks']:,} forks"
+            f"fork {one['us']:,.0f} us of CPU = {cores * 1e6 / one['us']:,.0f}/s on {cores} cores{wanted}, "
+            f"and two processes did {one['per_second']:,.0f}; with Django and the site imported, the child "
+            f"exits at once, {one['forks']:,} forks"
         )
     yield from _failures(floors, ("drain", "fork"))
 

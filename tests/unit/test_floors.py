@@ -93,12 +93,16 @@ def test_each_floor_is_told_beneath_what_it_bounds():
     lines = explained(comparison(FLOORS))
     pool, drain, started, start, bulk, fork, forked, *rest = lines
     assert pool.startswith("reproq-pool-postgres: 140 us of CPU a no-op")
-    assert drain.startswith("  floor: server 40 us + child 60 us a no-op = 20,000/s on 2 cores; ")
+    assert drain.startswith(
+        "  floor: server 40 us + child 60 us a no-op = 20,000/s on 2 cores, where its targets take 19,500/s; "
+    )
     assert started.startswith("reproq-pool-postgres: a start on an idle worker takes 2.50 ms")
     assert start.startswith("  floor: start 2.50, 9.00 ms: a bare INSERT commits (1.00, 1.10)")
     assert bulk.startswith("  floor: bulk enqueue, the server alone 23 us of CPU a row and 33,000/s")
     assert fork.startswith("reproq-fork-postgres: 140 us")
-    assert forked.startswith("  floor: fork 2,500 us of CPU = 800/s on 2 cores, and two processes did 700;")
+    assert forked.startswith(
+        "  floor: fork 2,500 us of CPU = 800/s on 2 cores, where its targets take 65,000/s, and two"
+    )
     assert len(rest) == 1
 
 
