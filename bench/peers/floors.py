@@ -44,7 +44,7 @@ class Plan:
 PLANS = {
     "full": Plan(starts=100, forks=400, runs=20_000, rounds=3),
     "quick": Plan(starts=40, forks=100, runs=10_000, rounds=2),
-    "smoke": Plan(starts=3, forks=10, runs=200, rounds=1),
+    "smoke": Plan(starts=3, forks=10, runs=2_000, rounds=1),
 }
 
 
