@@ -86,9 +86,9 @@ class Found:
 class Claimer:
     """The process that makes the rounds, on all databases."""
 
-    def __init__(self, binary: Path, addresses: Sequence[str]) -> None:
+    def __init__(self, binary: Path, addresses: Sequence[str], batch: int = BATCH) -> None:
         self._process = subprocess.Popen(
-            [str(binary), str(BATCH), ",".join(QUEUES), *addresses],
+            [str(binary), str(batch), ",".join(QUEUES), *addresses],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -117,7 +117,7 @@ class Claimer:
 
 def run(plan: Plan, names: Sequence[str], only: str) -> dict[str, list[Found]]:
     """By database. ``only``: a part of cases' names; what they are compared with is always there."""
-    binary = _binary()
+    binary = rounds_binary()
     with ExitStack() as stack:
         servers: list[Server] = []
         if "postgres" in names:
@@ -229,7 +229,8 @@ def _say(what: str) -> None:
     print(what, file=sys.stderr, flush=True)
 
 
-def _binary() -> Path:
+def rounds_binary() -> Path:
+    """The claimer's, made anew when it is old."""
     build = ["cargo", "build", "--quiet", "--release", "--package", "reproq-store", "--example", "rounds"]
     subprocess.run(build, cwd=machine.ROOT, check=True)
     return machine.ROOT / "target" / "release" / "examples" / "rounds"

@@ -53,12 +53,7 @@ def _fill(place: Place, backlog: Backlog, rows: int) -> None:
     places, name = place.places, place.database
     column, number = backlog.number
     key, value = backlog.key
-    others = places.row(
-        "SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute "
-        f"WHERE attrelid = '{backlog.table}'::regclass AND attnum > 0 "
-        f"AND NOT attisdropped AND attgenerated = '' AND attname NOT IN ('{column}', '{key}')",
-        name,
-    )[0]
+    others = places.columns(backlog.table, name, besides=(column, key))
     named = f"{key}, " if value else ""
     valued = f"{value}, " if value else ""
     places.execute(

@@ -10,6 +10,7 @@ import itertools
 import os
 import socket
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -146,6 +147,16 @@ class Places:
 
         with psycopg.connect(self._cluster.dsn(name)) as connection:
             return connection.execute(query).fetchone() or ()
+
+    def columns(self, table: str, name: str, *, besides: Sequence[str]) -> str:
+        """What an INSERT can name, but for some."""
+        left_out = ", ".join(f"'{column}'" for column in besides)
+        query = (
+            "SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute "
+            f"WHERE attrelid = '{table}'::regclass AND attnum > 0 "
+            f"AND NOT attisdropped AND attgenerated = '' AND attname NOT IN ({left_out})"
+        )
+        return str(self.row(query, name)[0])
 
     def cpu_seconds(self) -> float:
         return self.postgres.cpu_seconds()

@@ -17,8 +17,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psycopg
-
 from bench import machine
 from bench.peers import brokers, catalogue, environment, output, turn
 from bench.peers.peer import Peer
@@ -76,8 +74,6 @@ SMOKE = Plan(
     (),
     seconds=3_600,
 )  # fmt: skip
-#: What a peer or its broker that does not work can end in here.
-BROKEN = (BenchError, OSError, ValueError, subprocess.SubprocessError, psycopg.Error)
 PLANS = {plan.name: plan for plan in (FULL, QUICK, SMOKE)}
 
 
@@ -98,13 +94,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             peers = _chosen(plan, options.only)
             environment.prepare(peers)
             found = run(plan, peers, options.repetitions or plan.repetitions, options.json)
+        if options.floors or not options.no_peers:
+            from bench.peers import floors
+
+            found["floors"] = floors.run(floors.PLANS[plan.name], _names_measured(found))
+            output.write_json(found, options.json)
         if options.growth:
             from bench.peers import backlog, growth
 
             amounts = growth.PLANS[plan.name]
             found["growth"] = growth.run(amounts)
             output.write_json(found, options.json)
-            found["backlog"] = backlog.run(_measured(found), amounts.ready)
+            names = _names_measured(found)
+            peers = [peer for peer in catalogue.PEERS if peer.name in names]
+            found["backlog"] = backlog.run(peers, amounts.ready)
         text = output.as_text(found)
         print(text)
         output.write_json(found, options.json)
@@ -123,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repetitions", type=int, metavar="N")
     parser.add_argument("--growth", action="store_true", help="also how ours does as things grow")
     parser.add_argument("--no-peers", action="store_true", help="go on with what FILE has of an earlier run")
+    parser.add_argument("--floors", action="store_true", help="also the floors, which a run has anyway")
     parser.add_argument("--docs", action="store_true", help="write table and plots below docs/benchmarks/")
     parser.add_argument("--readme", action="store_true", help="only write the README's table, from the docs")
     parser.add_argument(
@@ -135,8 +139,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _measured(found: Mapping[str, Any]) -> list[Peer]:
-    return [peer for peer in catalogue.PEERS if found["samples"].get(peer.name)]
+def _names_measured(found: Mapping[str, Any]) -> list[str]:
+    return [name for name, samples in found["samples"].items() if samples]
 
 
 def _earlier(file: Path) -> dict[str, Any]:
@@ -184,7 +188,7 @@ def _once(plan: Plan, peer: Peer, places: brokers.Places, found: dict[str, Any],
     with tempfile.TemporaryDirectory(prefix="reproq-bench-") as folder:
         try:
             sample = turn.measure(peer, places, plan.amounts, Path(folder))
-        except BROKEN as error:
+        except turn.BROKEN as error:
             # One peer that does not work is a result as well; the others go on.
             found["failures"].setdefault(peer.name, []).append(f"{type(error).__name__}: {error}")
             _say(f"{repetition + 1}  {peer.name:22} FAILED: {str(error)[-1500:]}")

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.machine import FamilyCpu, below, processes
@@ -60,13 +60,7 @@ class Family:
         return sum(FamilyCpu.of(pid).head for pid in self.heads)
 
     def scheduled_seconds(self) -> float:
-        """CPU of those that live, in the scheduler's nanoseconds: for what is less than a tick."""
-        total = 0
-        for pid in self.members():
-            for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-                with contextlib.suppress(OSError):
-                    total += int(stat.read_text().split()[0])
-        return total / 1e9
+        return scheduled_seconds(self.members())
 
     def is_alive(self) -> bool:
         return all(head.poll() is None for head in self._heads)
@@ -101,6 +95,16 @@ def _lives(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def scheduled_seconds(pids: Iterable[int]) -> float:
+    """CPU of those that live, in the scheduler's nanoseconds: for what is less than a tick."""
+    total = 0
+    for pid in pids:
+        for stat in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):
+                total += int(stat.read_text().split()[0])
+    return total / 1e9
 
 
 def free_port() -> int:

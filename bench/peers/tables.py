@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.peers import targets
+from bench.peers.explained import explained
 from bench.peers.figures import Row, is_ours, rows, value
 from bench.report import table
 
@@ -77,7 +78,7 @@ def as_text(found: Mapping[str, Any]) -> str:
     parts = [_facts(found)]
     for title, columns, spread in TABLES:
         parts += [f"\n{title}", _table(peers.values(), columns, spread=spread)]
-    parts += ["\nTargets", _targets(found), "", *_floors(found), "", _soundness(peers.values())]
+    parts += ["\nTargets", _targets(found), "", *explained(found), "", _soundness(peers.values())]
     if growth := found.get("growth"):
         parts += ["\nReproq as things grow (no-ops drained a second)", _growth(growth)]
     if found.get("backlog"):
@@ -112,36 +113,6 @@ def _targets(found: Mapping[str, Any]) -> str:
         shown = "-" if math.isnan(one.found) else f"{one.found:,.2f} {one.unit}"
         lines.append((one.what, shown, f"{sign} {one.needed:,g} {one.unit}", one.verdict))
     return table(lines, texts={0, 3})
-
-
-def _floors(found: Mapping[str, Any]) -> list[str]:
-    """Where our time goes, and what is the most that its CPU allows on this machine."""
-    cores = found["machine"]["cores"]
-    lines = []
-    for row in rows(found).values():
-        if not is_ours(row) or math.isnan(value(row, "head_cpu_ms")) or not value(row, "cpu_ms"):
-            continue
-        head, all_of_it = value(row, "head_cpu_ms"), value(row, "cpu_ms")
-        children = value(row, "worker_cpu_ms") - head
-        lines.append(
-            f"{row['title']}: {all_of_it * 1000:,.0f} us of CPU a no-op, of it binary {head * 1000:,.0f}, "
-            f"Python {children * 1000:,.0f}, database {value(row, 'database_cpu_ms') * 1000:,.0f}; "
-            f"{cores} cores can do {cores / all_of_it * 1000:,.0f}/s at that, and did "
-            f"{value(row, 'drain_per_second'):,.0f}"
-        )
-        lines.append(f"{row['title']}: {_waits(row)}")
-    return lines
-
-
-def _waits(row: Row) -> str:
-    """Where the time of a start goes, and what one of a bulk enqueue takes."""
-    start, call = value(row, "starts_idle_p50"), value(row, "enqueue_calls_p50")
-    each = 1e6 / value(row, "bulk_enqueue_per_second")
-    return (
-        f"a start on an idle worker takes {start:,.2f} ms, of it {call:,.2f} in the call that enqueues (one "
-        "transaction and its flush), the rest in the wake, the claim (another one) and the way into the "
-        f"child; one of many that are enqueued at once takes {each:,.0f} us"
-    )
 
 
 def _soundness(peers: Any) -> str:

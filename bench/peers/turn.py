@@ -4,10 +4,13 @@ that starts on it; what a warm worker does. Seconds, unless a name says otherwis
 
 from __future__ import annotations
 
+import subprocess
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psycopg
 
 from bench.machine import pss_mib
 from bench.peers import brokers, costs, worker
@@ -27,6 +30,8 @@ BULK_SECONDS = 15
 LOOK_SECONDS = 0.005
 #: What nothing has been heard of for so long is lost.
 LOST_SECONDS = 20
+#: What a peer or its broker that does not work can end in here.
+BROKEN = (BenchError, OSError, ValueError, subprocess.SubprocessError, psycopg.Error)
 
 type Entry = tuple[int, int, int]
 """A number, when its enqueue was called, and how long that took: nanoseconds, as ``client`` answers."""
