@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from django.tasks import default_task_backend
 from harness import Site, alive, until
 
 from testapp import tasks
@@ -145,6 +146,13 @@ def test_a_child_is_replaced_after_so_many_runs(site: Site) -> None:
     with site.worker("--concurrency", "1", "--max-tasks-per-child", "5"):
         pids = [returned([tasks.process_of.enqueue(number)])[0] for number in range(30)]
     assert 4 <= len(set(pids)) <= 7
+
+
+def test_a_child_is_replaced_though_there_is_always_more_for_it(site: Site) -> None:
+    default_task_backend.bulk_enqueue([(tasks.process_of, (number,), {}) for number in range(3000)])
+    with site.worker("--concurrency", "1", "--max-tasks-per-child", "200"):
+        until(lambda: site.runs(status="SUCCESSFUL").count() == 3000, what="all have run")
+    assert len(set(site.runs().values_list("return_json", flat=True))) >= 3
 
 
 def test_a_child_that_grows_is_replaced(site: Site) -> None:

@@ -40,6 +40,13 @@ def test_runs_are_worked_off_in_order(zygote, spec):
     assert {(each["type"], each["result_id"]) for each in results} == {("result", "17")}
 
 
+def test_each_result_says_how_long_its_run_took(zygote, spec):
+    child = zygote.fork()
+    child.send(spec("add", 1), spec("sleeps", 0.05), spec("add", 2))
+    took = [each["took_us"] for each in child.results(3)]
+    assert took[1] >= 50_000 > max(took[0], took[2]) >= 0
+
+
 def test_a_child_owns_itself_and_nothing_of_the_zygote(zygote, spec):
     child = zygote.fork()
     facts = child.run(spec("process_facts"))["return"]

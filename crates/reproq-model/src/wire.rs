@@ -193,6 +193,8 @@ pub struct ResultFrame {
     pub output: bool,
     /// Why the child begins no other run.
     pub retire: Option<String>,
+    /// How long the child had the run before it, in microseconds; absent: the worker counts.
+    pub took_us: Option<u64>,
     /// What it has printed, from a child that works on several runs.
     pub stdout: Option<String>,
     /// The same for its standard error.

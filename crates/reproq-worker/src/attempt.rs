@@ -80,14 +80,7 @@ impl Slot {
     }
 
     async fn work_off(&mut self, runs: Vec<ClaimedRun>) {
-        let mut line = VecDeque::with_capacity(runs.len());
-        for run in runs {
-            match self.attempts.authorise(&run) {
-                Ok(()) => line.push_back(run),
-                Err(Some(end)) => self.end(&run, end, &Trace::default()),
-                Err(None) => self.lose(&run),
-            }
-        }
+        let mut line = self.authorised(runs);
         // How many of the line the process has, the first included.
         let mut sent = 0;
         while let Some(run) = line.pop_front() {
@@ -115,7 +108,40 @@ impl Slot {
                 // What is left of the line has not begun, and goes to the next process.
                 sent = 0;
             }
+            if sent > 0 && self.seat.takes_more() {
+                sent += self.lengthen(&mut line);
+            }
         }
+    }
+
+    /// Those of the runs that may start. The others are ended.
+    fn authorised(&self, runs: Vec<ClaimedRun>) -> VecDeque<ClaimedRun> {
+        let may_start = |run: &ClaimedRun| match self.attempts.authorise(run) {
+            Ok(()) => true,
+            Err(Some(end)) => {
+                self.end(run, end, &Trace::default());
+                false
+            }
+            Err(None) => {
+                self.lose(run);
+                false
+            }
+        };
+        runs.into_iter().filter(may_start).collect()
+    }
+
+    /// Sends more short runs to a process that has a line of them, so that it does not come to wait for the worker. Returns how many.
+    fn lengthen(&mut self, line: &mut VecDeque<ClaimedRun>) -> usize {
+        let attempts = Rc::clone(&self.attempts);
+        let slots = attempts.lanes.of(self.place);
+        let more = slots.take_more(&attempts.pace, line.len(), |run| attempts.travels(run));
+        let more = self.authorised(more);
+        if !more.is_empty() {
+            self.send(more.iter());
+        }
+        let count = more.len();
+        line.extend(more);
+        count
     }
 
     /// Gets hold of a process. Without one, ends the run, which has not begun: that is not its fault.
@@ -190,6 +216,8 @@ impl Slot {
             Event::Shutdown => self.hurry(run, orders, watch.left()).await,
             Event::Stop(Stop::Lost) => (None, Process::Gone),
         };
+        // Of several answers that were read together, only their process knows.
+        trace.took = self.seat.took().unwrap_or_else(|| watch.elapsed());
         trace.logs_uri = self.keep_output(run);
         if process != Process::Stays {
             // Before the run's end is known to anybody: it may begin again elsewhere.
@@ -202,9 +230,8 @@ impl Slot {
         if process == Process::Wanting {
             trace.pid = None;
         } else if self.place == Place::Slot {
-            self.attempts.pace.record(&run.task_path, watch.elapsed());
+            self.attempts.pace.record(&run.task_path, trace.took);
         }
-        trace.took = watch.elapsed();
         match end {
             Some(end) => self.end(run, end, &trace),
             None => self.lose(run),

@@ -81,7 +81,9 @@ impl Attempts {
 
     /// Whether the run may travel to its child together with others.
     pub(crate) fn travels(&self, run: &ClaimedRun) -> bool {
-        self.settings.executor.threads == 1 && self.executors.isolation(run) == Isolation::Pool
+        self.settings.executor.threads == 1
+            && self.executors.isolation(run) == Isolation::Pool
+            && !self.is_suspect(run)
     }
 
     /// Whether the run may start: `Err(None)` if it is no longer this worker's.

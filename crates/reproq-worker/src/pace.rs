@@ -10,9 +10,6 @@ const AHEAD: Duration = Duration::from_millis(30);
 const MOST_AHEAD: u32 = 500;
 /// Attempts shorter than this are sent to a child several at a time.
 const SHORT: Duration = Duration::from_millis(1);
-/// The most runs to send to one child at a time. A child cannot give back what it was sent: should one of them turn slow, the
-/// ones behind it wait for its end or its timeout.
-const MOST_PER_CHILD: usize = 32;
 /// Tasks whose pace is remembered; beyond that a worker has so many tasks that each is a stranger.
 const MOST_TASKS: usize = 10_000;
 
@@ -23,6 +20,10 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// The most runs that one child may have before it. It cannot give back what it was sent: should one of them turn slow, the
+    /// ones behind it wait for its end or its timeout.
+    pub(crate) const MOST_PER_CHILD: usize = 32;
+
     /// Until it knows better, a worker takes every task for a long one and fetches nothing ahead.
     pub(crate) fn new() -> Self {
         Self { overall: Cell::new(Duration::from_secs(1)), by_task: RefCell::new(HashMap::new()) }
@@ -48,11 +49,12 @@ impl Pace {
         u32::try_from(per_slot).unwrap_or(MOST_AHEAD).saturating_mul(slots).min(MOST_AHEAD)
     }
 
-    /// How many runs, this one first, one child may be sent at once: only short ones, so that none waits behind a long one.
-    pub(crate) fn per_child<'a>(&self, tasks: impl Iterator<Item = &'a str>, share: usize) -> usize {
+    /// How many of these runs, the first of them, one child may be sent at once: only short ones, so that none waits behind a long
+    /// one.
+    pub(crate) fn short<'a>(&self, tasks: impl Iterator<Item = &'a str>, most: usize) -> usize {
         let by_task = self.by_task.borrow();
         let short = |task: &&str| by_task.get(*task).is_some_and(|mean| *mean < SHORT);
-        tasks.take(share.min(MOST_PER_CHILD)).take_while(short).count().max(1)
+        tasks.take(most.min(Self::MOST_PER_CHILD)).take_while(short).count()
     }
 }
 
@@ -75,7 +77,7 @@ mod tests {
     fn an_unknown_task_is_sent_alone_and_nothing_is_fetched_ahead() {
         let pace = Pace::new();
         assert_eq!(pace.ahead(10), 0);
-        assert_eq!(pace.per_child(["a", "a"].into_iter(), 8), 1);
+        assert_eq!(pace.short(["a", "a"].into_iter(), 8), 0);
     }
 
     #[test]
@@ -83,9 +85,9 @@ mod tests {
         let pace = Pace::new();
         after(&pace, "short", Duration::from_micros(50), 100);
         after(&pace, "long", Duration::from_secs(1), 1);
-        assert_eq!(pace.per_child(["short", "short", "short", "long", "short"].into_iter(), 8), 3);
-        assert_eq!(pace.per_child(["long", "short"].into_iter(), 8), 1);
-        assert_eq!(pace.per_child(["short", "short", "short"].into_iter(), 2), 2);
+        assert_eq!(pace.short(["short", "short", "short", "long", "short"].into_iter(), 8), 3);
+        assert_eq!(pace.short(["long", "short"].into_iter(), 8), 0);
+        assert_eq!(pace.short(["short", "short", "short"].into_iter(), 2), 2);
     }
 
     #[test]
@@ -95,6 +97,6 @@ mod tests {
         assert!(pace.ahead(2) > 100);
         pace.record("task", Duration::from_secs(1));
         assert_eq!(pace.ahead(2), 0);
-        assert_eq!(pace.per_child(["task", "task"].into_iter(), 8), 1);
+        assert_eq!(pace.short(["task", "task"].into_iter(), 8), 0);
     }
 }

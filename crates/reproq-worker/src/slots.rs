@@ -93,8 +93,10 @@ impl Slots {
         pace: &Pace,
         together: impl Fn(&ClaimedRun) -> bool,
     ) -> Option<Vec<ClaimedRun>> {
-        if let Some(runs) = self.take_waiting(pace, together) {
-            return Some(runs);
+        let share = self.share();
+        if share > 0 {
+            let count = self.fitting(pace, share, together).max(1);
+            return Some(self.take_waiting(count));
         }
         if self.closed.get() {
             return None;
@@ -104,21 +106,40 @@ impl Slots {
         receiver.await.ok()
     }
 
-    fn take_waiting(&self, pace: &Pace, together: impl Fn(&ClaimedRun) -> bool) -> Option<Vec<ClaimedRun>> {
-        let mut waiting = self.waiting.borrow_mut();
-        if waiting.is_empty() {
-            return None;
+    /// More short runs for a slot whose line has become half as long as it may be.
+    pub(crate) fn take_more(
+        &self,
+        pace: &Pace,
+        line: usize,
+        together: impl Fn(&ClaimedRun) -> bool,
+    ) -> Vec<ClaimedRun> {
+        let room = Pace::MOST_PER_CHILD - line.min(Pace::MOST_PER_CHILD);
+        if room < Pace::MOST_PER_CHILD / 2 {
+            return Vec::new();
         }
-        let share = waiting.len().div_ceil(self.count as usize);
+        self.take_waiting(self.fitting(pace, self.share().min(room), together))
+    }
+
+    /// How many of those that wait are one slot's.
+    fn share(&self) -> usize {
+        self.waiting.borrow().len().div_ceil(self.count as usize)
+    }
+
+    /// How many of those that wait may travel together.
+    fn fitting(&self, pace: &Pace, most: usize, together: impl Fn(&ClaimedRun) -> bool) -> usize {
+        let waiting = self.waiting.borrow();
         let mut bytes = 0;
         let fitting = waiting.iter().take_while(|(_, run)| {
             bytes += frame_bytes(run);
             bytes <= BYTES_PER_CHILD && together(run)
         });
-        let count = pace.per_child(fitting.map(|(_, run)| run.task_path.as_str()), share);
-        let runs: Vec<ClaimedRun> = waiting.drain(..count).map(|(_, run)| run).collect();
+        pace.short(fitting.map(|(_, run)| run.task_path.as_str()), most)
+    }
+
+    fn take_waiting(&self, count: usize) -> Vec<ClaimedRun> {
+        let runs: Vec<ClaimedRun> = self.waiting.borrow_mut().drain(..count).map(|(_, run)| run).collect();
         self.busy.set(self.busy.get() + runs.len());
-        Some(runs)
+        runs
     }
 
     /// A run that a slot took has ended.
@@ -147,4 +168,53 @@ impl Slots {
 fn frame_bytes(run: &ClaimedRun) -> usize {
     const NAMES_AND_NUMBERS: usize = 512;
     NAMES_AND_NUMBERS + run.spec.len() + run.errors.len() + run.metadata.len() + run.worker_ids.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::run;
+
+    fn slots(count: u32, runs: i64) -> Slots {
+        let slots = Slots::new(count, Rc::default());
+        (1..=runs).for_each(|id| slots.offer(run(id, 1)));
+        slots
+    }
+
+    /// One to which the task of all runs is short.
+    fn haste() -> Pace {
+        let pace = Pace::new();
+        (0..100).for_each(|_| pace.record(&run(1, 1).task_path, Duration::from_micros(50)));
+        pace
+    }
+
+    fn ids(runs: &[ClaimedRun]) -> Vec<i64> {
+        runs.iter().map(|run| run.id.0).collect()
+    }
+
+    #[test]
+    fn a_line_is_filled_up_when_half_of_it_is_gone_and_not_before() {
+        let (slots, pace) = (slots(1, 100), haste());
+        assert!(slots.take_more(&pace, Pace::MOST_PER_CHILD / 2 + 1, |_| true).is_empty());
+        assert_eq!(
+            slots.take_more(&pace, Pace::MOST_PER_CHILD / 2, |_| true).len(),
+            Pace::MOST_PER_CHILD / 2
+        );
+        assert_eq!(slots.busy(), Pace::MOST_PER_CHILD / 2);
+    }
+
+    #[test]
+    fn a_line_takes_no_more_than_its_share_and_no_long_run() {
+        let (four, pace) = (slots(4, 8), haste());
+        assert_eq!(ids(&four.take_more(&pace, 1, |_| true)), [1, 2]);
+        assert_eq!(ids(&four.take_more(&pace, 1, |run| run.id.0 != 4)), [3]);
+        assert!(four.take_more(&Pace::new(), 1, |_| true).is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_first_of_a_line_comes_even_if_it_must_travel_alone() {
+        let slots = slots(1, 3);
+        assert_eq!(ids(&slots.take(&haste(), |_| false).await.unwrap()), [1]);
+        assert_eq!(ids(&slots.take(&haste(), |_| true).await.unwrap()), [2, 3]);
+    }
 }

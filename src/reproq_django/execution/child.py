@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from json.encoder import encode_basestring_ascii
+from time import monotonic_ns
 
 from reproq_django.execution import frames, interrupt, prctl, run, site, streams, traces
 from reproq_django.execution.attempt import Run
@@ -100,6 +101,7 @@ def _work(stream: int, *, once: bool) -> int:
             continue
         if printed and not outputs.wait(stream):
             return 0
+        began = monotonic_ns()
         envelope = run.execute(message, meter, channel)
         if _is_fork:
             os._exit(0)
@@ -110,7 +112,8 @@ def _work(stream: int, *, once: bool) -> int:
             return LOST_DESCRIPTORS
         retire = before.left()
         try:
-            channel.write(result(message, envelope, printed, retire))
+            took_us = (monotonic_ns() - began) // 1000
+            channel.write(result(message, envelope, printed, retire, took_us))
         except (BrokenPipeError, ConnectionResetError):
             return 0
         except OSError:
@@ -148,12 +151,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked_by_a_task)
 
 
-def result(message: Run, envelope: str, printed: bool, retire: str | None) -> bytes:
-    """The frame that answers ``message``."""
+def result(message: Run, envelope: str, printed: bool, retire: str | None, took_us: int) -> bytes:
+    """The frame that answers ``message``, which this process had before it for ``took_us`` microseconds."""
     # The envelope is JSON text already; encoding it as part of an object would mean to parse it first.
     result_id = encode_basestring_ascii(message["result_id"])
     epoch = int(message["epoch"])
-    flags = '"output":true,' if printed else ""
+    flags = f'"took_us":{took_us},"output":true,' if printed else f'"took_us":{took_us},'
     if retire is not None:
         flags += f'"retire":{json.dumps(retire)},'
     return f'{{"type":"result","result_id":{result_id},"epoch":{epoch},{flags}"envelope":{envelope}}}'.encode(

@@ -65,7 +65,7 @@ def _work(worker: int, stream: int) -> None:
     outputs.waiting()
     before.left()
     alone.left()
-    channel.write(child.result(message, envelope, False, None))
+    channel.write(child.result(message, envelope, False, None, 0))
     frames.FrameReader(worker).read()
     run.stop_event_loop()
 

@@ -8,13 +8,12 @@ use reproq_model::wire::{Note, ResultFrame, RunFrame};
 use reproq_model::{Epoch, RunId};
 use reproq_store::ClaimedRun;
 use serde_json::value::RawValue;
-use tokio::io::Interest;
-use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, sleep, timeout};
 
 use super::edition::Edition;
 use super::output::Captured;
+use super::socket::Socket;
 use super::spawned::Deed;
 use super::wear::Service;
 use super::zygote::Process;
@@ -23,10 +22,15 @@ use super::{Answer, frames, unix};
 /// How long the zygote may take to say how a child ended.
 const OBITUARY: Duration = Duration::from_secs(2);
 
+/// How long to leave a child alone that has a line of short runs before it.
+const LINGER: Duration = Duration::from_millis(1);
+/// So many runs without an answer are a line: with fewer, the child would soon wait for the worker.
+const LONG_LINE: usize = 8;
+
 /// One process of the pool. Dropping it closes its stream, upon which it exits.
 pub(super) struct Child {
     pub(super) pid: i32,
-    pub(super) stream: UnixStream,
+    pub(super) socket: Socket,
     pub(super) output: Captured,
     pub(super) end: End,
     pub(super) received: frames::FrameBuffer,
@@ -35,6 +39,10 @@ pub(super) struct Child {
     pub(super) edition: Edition,
     /// Whether there may be something in the pipes of what the run has printed.
     pub(super) unread: bool,
+    /// Whether it answers one run after the other without a pause.
+    pub(super) busy: bool,
+    /// How long it had the run that it has answered last.
+    pub(super) took: Option<Duration>,
     /// It has said that it begins no other run, and why.
     pub(super) retired: Option<String>,
     pub(super) origin: Origin,
@@ -84,7 +92,7 @@ enum Silence {
 impl Child {
     /// Whether it waits for work: it lives, and says nothing.
     pub(super) fn is_idle(&mut self) -> bool {
-        !self.end.is_known() && !unix::speaks(&self.stream)
+        !self.end.is_known() && !unix::speaks(&self.socket)
     }
 
     /// Whether it takes another run, and what was sent to it behind the last answer.
@@ -100,7 +108,13 @@ impl Child {
     /// Adds a run to what is to be sent.
     pub(super) fn send(&mut self, run: &ClaimedRun, worker_id: &str) {
         self.unread = true;
+        self.busy = true;
         self.outgoing.add(frame(run, worker_id));
+    }
+
+    /// Whether several runs have no answer yet.
+    pub(super) fn has_line(&self) -> bool {
+        self.outgoing.expected.len() > 1
     }
 
     /// Whether the next run to be answered has been sent to its end: before that, the child cannot have begun it.
@@ -134,6 +148,9 @@ impl Child {
                         }
                         self.retired = frame.retire;
                         self.unread = frame.output;
+                        // One that has printed waits until that is read.
+                        self.busy &= !frame.output;
+                        self.took = frame.took_us.map(Duration::from_micros);
                         return Answer::Envelope(Box::new(frame.envelope));
                     }
                     Ok(Word::Result(frame)) => {
@@ -158,46 +175,68 @@ impl Child {
 
     /// Writes or reads something, whichever is possible first.
     async fn talk(&mut self) -> Result<(), Silence> {
-        let interest = if self.outgoing.rest().is_empty() {
-            Interest::READABLE
-        } else {
-            Interest::READABLE | Interest::WRITABLE
-        };
         if self.end.is_known() {
             // Something that it has forked may hold its stream open: what is not there yet does not come any more.
-            let mut last = [0; 16 * 1024];
-            return match unix::receive_packet(&self.stream, &mut last) {
+            return match self.socket.read(self.received.room()) {
                 Ok(0) => Err(Silence::Ended),
-                Ok(count) => {
-                    self.received.room().extend_from_slice(&last[..count]);
-                    Ok(())
-                }
+                Ok(_) => Ok(()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Silence::Ended),
                 Err(error) => Err(error.into()),
             };
         }
+        if self.busy && self.outgoing.expected.len() >= LONG_LINE {
+            if !self.outgoing.rest().is_empty() {
+                self.write()?;
+            }
+            if self.outgoing.rest().is_empty() {
+                return self.linger().await;
+            }
+        }
         let ready = tokio::select! {
             biased;
-            ready = self.stream.ready(interest) => ready?,
+            ready = self.socket.ready(!self.outgoing.rest().is_empty()) => ready?,
             _ = self.end.wait() => return Ok(()),
         };
         if ready.is_writable() {
-            match self.stream.try_write(self.outgoing.rest()) {
-                Ok(count) => self.outgoing.sent(count),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // It has ended. What it has said before is still to be read.
-                Err(_) if self.has_begun() => self.outgoing.forget_rest(),
-                Err(error) => return Err(error.into()),
-            }
+            self.write()?;
         }
         if ready.is_readable() {
-            match self.stream.try_read_buf(self.received.room()) {
+            match self.socket.read(self.received.room()) {
                 Ok(0) => return Err(Silence::Ended),
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Sends as much as it takes.
+    fn write(&mut self) -> Result<(), Silence> {
+        match self.socket.write(self.outgoing.rest()) {
+            Ok(count) => self.outgoing.sent(count),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // It has ended. What it has said before is still to be read.
+            Err(_) if self.has_begun() => self.outgoing.forget_rest(),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Leaves it alone with its line for a moment, and reads at once what it has said meanwhile. To be woken by each answer
+    /// would cost the worker, and the child that wakes it, about as much as a short task.
+    async fn linger(&mut self) -> Result<(), Silence> {
+        self.socket.leave_alone();
+        sleep(LINGER).await;
+        match self.socket.read(self.received.room()) {
+            Ok(0) => Err(Silence::Ended),
+            Ok(_) => Ok(()),
+            // This one takes longer than it was thought to.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.busy = false;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn explain(&mut self, silence: Silence) -> Answer {
@@ -253,7 +292,7 @@ impl Child {
     /// Lets it end by itself, which it does when its stream is closed; one that does not is killed.
     pub(super) fn retire(mut self) {
         tokio::task::spawn_local(async move {
-            unix::hang_up(&self.stream);
+            unix::hang_up(&self.socket);
             if timeout(OBITUARY, self.end.wait()).await.is_err() {
                 tracing::warn!(pid = self.pid, "a child that was to end goes on; killing it");
                 self.kill().await;

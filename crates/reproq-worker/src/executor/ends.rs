@@ -5,18 +5,18 @@ use std::os::unix::net::UnixStream as StdStream;
 
 use reproq_store::Stream;
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::net::UnixStream;
 
 use super::child::{Child, End, Origin, Outgoing};
 use super::edition::Edition;
 use super::output::Captured;
+use super::socket::Socket;
 use super::wear::Service;
 use super::{ExecutorError, frames};
 use crate::settings::ExecutorSettings;
 
 /// The worker's ends.
 pub(super) struct Ours {
-    stream: StdStream,
+    stream: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
 }
@@ -34,7 +34,10 @@ pub(super) fn pair() -> Result<(Ours, Theirs), ExecutorError> {
     let pipe =
         || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from).map_err(refused("a pipe for a child"));
     let ((stdout, out), (stderr, err)) = (pipe()?, pipe()?);
-    Ok((Ours { stream, stdout, stderr }, Theirs { stream: other.into(), stdout: out, stderr: err }))
+    Ok((
+        Ours { stream: stream.into(), stdout, stderr },
+        Theirs { stream: other.into(), stdout: out, stderr: err },
+    ))
 }
 
 impl Ours {
@@ -51,10 +54,9 @@ impl Ours {
         for (stream, pipe) in [(Stream::Stdout, self.stdout), (Stream::Stderr, self.stderr)] {
             output.read(stream, pipe).map_err(refused("a pipe for a child"))?;
         }
-        self.stream.set_nonblocking(true).map_err(refused("a socket for a child"))?;
         Ok(Child {
             pid,
-            stream: UnixStream::from_std(self.stream).map_err(refused("a socket for a child"))?,
+            socket: Socket::new(self.stream),
             output,
             end,
             received: frames::FrameBuffer::default(),
@@ -62,6 +64,8 @@ impl Ours {
             service: Service::new(pid),
             edition,
             unread: true,
+            busy: false,
+            took: None,
             retired: None,
             origin,
         })

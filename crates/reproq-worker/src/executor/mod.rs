@@ -24,6 +24,7 @@ mod reload;
 mod seat;
 mod shape;
 mod shared;
+mod socket;
 mod sources;
 mod spare;
 mod spawned;

@@ -1,7 +1,7 @@
 //! One slot's executor: whatever process its run needs, and the warm child that goes on.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reproq_model::Isolation;
 use reproq_model::wire::{Note, NoteKind};
@@ -198,17 +198,15 @@ impl Seat {
 
     /// Puts runs in front of the child, which works on them in order. They are sent while answers are waited for.
     pub(crate) fn send<'a>(&mut self, runs: impl Iterator<Item = &'a ClaimedRun>) {
-        let mut count = 0;
         for run in runs {
-            count += 1;
             match &mut self.occupant {
                 Occupant::Child(child) | Occupant::Fork(child) => child.send(run, &self.worker_id),
                 Occupant::Share(share) => share.send(run, &self.worker_id),
                 Occupant::OneShot(_) | Occupant::None => {}
             }
         }
-        if let Some(output) = self.output() {
-            output.hurry(count > 1);
+        if let Occupant::Child(child) | Occupant::Fork(child) = &self.occupant {
+            child.output.hurry(child.has_line());
         }
         if let Occupant::Fork(_) = self.occupant {
             self.order_spare();
@@ -244,6 +242,14 @@ impl Seat {
         }
     }
 
+    /// How long the process had the run that it has answered last, if it has said so.
+    pub(crate) fn took(&mut self) -> Option<Duration> {
+        match &mut self.occupant {
+            Occupant::Child(child) | Occupant::Fork(child) => child.took.take(),
+            Occupant::OneShot(_) | Occupant::Share(_) | Occupant::None => None,
+        }
+    }
+
     /// Whether the run that is waited for has reached its process: its task may have begun.
     pub(crate) fn has_begun(&self) -> bool {
         match &self.occupant {
@@ -265,6 +271,12 @@ impl Seat {
             Occupant::Child(child) => child.goes_on(),
             _ => false,
         }
+    }
+
+    /// Whether the warm child may be sent more before it has answered all. Not if another is to take its place after that.
+    pub(crate) fn takes_more(&self) -> bool {
+        let stays = |child: &Child| child.goes_on() && !child.is_outdated();
+        self.successor.is_none() && matches!(&self.occupant, Occupant::Child(child) if stays(child))
     }
 
     /// Asks the task of the run that is waited for to stop: it is interrupted as Ctrl-C would. Whether it could be asked. It

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use reproq_model::wire::{Note, NoteKind, ResultFrame};
 use reproq_model::{Epoch, RunId};
 use reproq_store::ClaimedRun;
-use tokio::io::Interest;
 use tokio::sync::{Notify, mpsc};
 
 use super::child::{self, Child, Word};
@@ -296,14 +295,13 @@ async fn talk(shared: &Shared, child: &mut Child) -> Result<(), Option<String>> 
         let outgoing = shared.outgoing.borrow();
         outgoing.written < outgoing.bytes.len()
     };
-    let interest = if writes { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
     let ready = tokio::select! {
         biased;
-        ready = child.stream.ready(interest) => ready.map_err(|error| Some(error.to_string()))?,
+        ready = child.socket.ready(writes) => ready.map_err(|error| Some(error.to_string()))?,
         () = shared.stirred.notified() => return Ok(()),
     };
     if ready.is_readable() {
-        match child.stream.try_read_buf(child.received.room()) {
+        match child.socket.read(child.received.room()) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Ok(0) | Err(_) => return Err(None),
             Ok(_) => return Ok(()),
@@ -311,7 +309,7 @@ async fn talk(shared: &Shared, child: &mut Child) -> Result<(), Option<String>> 
     }
     if ready.is_writable() {
         let mut outgoing = shared.outgoing.borrow_mut();
-        match child.stream.try_write(&outgoing.bytes[outgoing.written..]) {
+        match child.socket.write(&outgoing.bytes[outgoing.written..]) {
             Ok(count) => outgoing.written += count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(_) => return Err(None),

@@ -3,6 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -33,6 +34,13 @@ pub(super) fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     watched.map_err(std::io::Error::from)
 }
 
+/// The same for one that outlives being watched.
+pub(super) fn watch_shared(descriptor: Rc<OwnedFd>) -> std::io::Result<AsyncFd<Rc<OwnedFd>>> {
+    #[expect(unsafe_code, reason = "the value shares in owning its descriptor, which is always the same")]
+    let watched = unsafe { AsyncFd::register(descriptor) };
+    watched.map_err(std::io::Error::from)
+}
+
 /// Sends one packet, descriptors with it.
 pub(super) fn send_packet(
     socket: impl AsFd,
@@ -54,6 +62,17 @@ pub(super) fn receive_packet(socket: impl AsFd, buffer: &mut [u8]) -> std::io::R
     let mut slice = IoSliceMut::new(buffer);
     let (count, _) = recv(socket, &mut *slice, RecvFlags::empty())?;
     Ok(count)
+}
+
+/// Appends what is there to be read; 0 at the end of the stream.
+pub(super) fn receive(socket: impl AsFd, into: &mut Vec<u8>) -> std::io::Result<usize> {
+    let (count, _) = recv(socket, rustix::buffer::spare_capacity(into), RecvFlags::DONTWAIT)?;
+    Ok(count)
+}
+
+/// Writes as much as the socket takes.
+pub(super) fn send(socket: impl AsFd, bytes: &[u8]) -> std::io::Result<usize> {
+    Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
 }
 
 /// Ends a conversation from this side.
