@@ -60,6 +60,7 @@ def serve(control_fd: int) -> int:
 def _load() -> list[dict[str, Any]]:
     """Import the site and get ready to fork; returns the packets that say so, ``ready`` last."""
     before = survey.open_descriptors()
+    reserved = pages.reserve()
     site.load()
     import django
 
@@ -71,7 +72,7 @@ def _load() -> list[dict[str, Any]]:
     if unsafe is not None:
         print(f"reproq: {unsafe}; forked children would not have them to themselves", file=sys.stderr)
     else:
-        _get_ready()
+        _get_ready(reserved)
     # A site that starts threads while it is imported is warned about once, above, not at each fork.
     warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
     ready = {
@@ -87,8 +88,12 @@ def _load() -> list[dict[str, Any]]:
     return [*survey.task_packets(), ready]
 
 
-def _get_ready() -> None:
-    """Have in memory what children need, and as much as possible of it shared with them for good."""
+def _get_ready(reserved: list[bytes]) -> None:
+    """Have in memory what children need, and as much as possible of it shared with them for good.
+
+    Args:
+        reserved: what ``pages.reserve`` has returned before the site was imported.
+    """
     from reproq_django.execution import rehearsal
 
     rehearsal.rehearse()
@@ -98,6 +103,8 @@ def _get_ready() -> None:
     # Out of the collector's sight, pages stay unwritten and shared.
     gc.freeze()
     pages.collapse()
+    # Only now: what ends in the midst of a huge page is part of one nevertheless.
+    reserved.clear()
 
 
 def _send(control: socket.socket, packet: dict[str, Any]) -> None:
