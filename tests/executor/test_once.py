@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -77,6 +78,26 @@ def test_nobody_hears_of_the_rehearsal(start_zygote, environment, spec, tmp_path
     assert zygote.exit_code(child) == 0
     assert re.search("Task (id|heard)", child.output.read_text()), "a run is heard of"
     assert "Task" not in (tmp_path / "zygote.log").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="huge pages of Linux")
+@pytest.mark.parametrize("reserves", [True, False])
+def test_what_is_imported_lies_in_one_piece(environment, reserves):
+    # What libraries do: they are mapped between the arenas. So large that they fit into no gap.
+    code = f"""
+import mmap
+from reproq_django.execution import pages
+reserved = pages.reserve() if {reserves} else []
+objects, libraries = [], []
+for _ in range(16):
+    objects += [bytes(400) for _ in range(2048)]
+    libraries.append(mmap.mmap(-1, 8 * 2**20))
+reserved.clear()
+print(max((length for _, length in pages._own_memory()), default=0) // 2**20)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (int(done.stdout) >= 10) == reserves
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="huge pages of Linux")

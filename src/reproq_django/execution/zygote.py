@@ -27,8 +27,12 @@ MAX_PACKET_BYTES = 64 * 1024
 #: The kernel limits a packet by the socket's send buffer; a traceback has to fit.
 MAX_TRACEBACK_CHARACTERS = 32 * 1024
 
-#: Made once: between two forks each page that the zygote writes to is copied.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+# Between two forks each page that the zygote writes to is copied, so what it does for each child goes through
+# few functions: not ``loads``, which would guess the encoding, nor ``recv_fds``, nor an encoder for numbers.
+_parse = json.JSONDecoder().raw_decode
+#: For up to 8 descriptors.
+_DESCRIPTORS_SPACE = socket.CMSG_LEN(8 * 4)
 
 
 def serve(control_fd: int) -> int:
@@ -60,6 +64,7 @@ def serve(control_fd: int) -> int:
 def _load() -> list[dict[str, Any]]:
     """Import the site and get ready to fork; returns the packets that say so, ``ready`` last."""
     before = survey.open_descriptors()
+    reserved = pages.reserve()
     site.load()
     import django
 
@@ -71,7 +76,7 @@ def _load() -> list[dict[str, Any]]:
     if unsafe is not None:
         print(f"reproq: {unsafe}; forked children would not have them to themselves", file=sys.stderr)
     else:
-        _get_ready()
+        _get_ready(reserved)
     # A site that starts threads while it is imported is warned about once, above, not at each fork.
     warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
     ready = {
@@ -87,8 +92,12 @@ def _load() -> list[dict[str, Any]]:
     return [*survey.task_packets(), ready]
 
 
-def _get_ready() -> None:
-    """Have in memory what children need, and as much as possible of it shared with them for good."""
+def _get_ready(reserved: list[bytes]) -> None:
+    """Have in memory what children need, and as much as possible of it shared with them for good.
+
+    Args:
+        reserved: what ``pages.reserve`` has returned before the site was imported.
+    """
     from reproq_django.execution import rehearsal
 
     rehearsal.rehearse()
@@ -98,10 +107,22 @@ def _get_ready() -> None:
     # Out of the collector's sight, pages stay unwritten and shared.
     gc.freeze()
     pages.collapse()
+    # Only now: what ends in the midst of a huge page is part of one nevertheless.
+    reserved.clear()
 
 
 def _send(control: socket.socket, packet: dict[str, Any]) -> None:
     control.send(_encode(packet).encode("ascii"))
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """What came with a packet."""
+    return [
+        descriptor
+        for level, kind, data in ancillary
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS
+        for descriptor in memoryview(data).cast("i")
+    ]
 
 
 class _Zygote:
@@ -136,11 +157,12 @@ class _Zygote:
 
     def answer(self) -> bool:
         """Take one packet; ``False`` when the worker is gone."""
-        data, descriptors, flags, _ = socket.recv_fds(self.control, MAX_PACKET_BYTES, 8)
+        data, ancillary, flags, _ = self.control.recvmsg(MAX_PACKET_BYTES, _DESCRIPTORS_SPACE)
+        descriptors = _descriptors(ancillary)
         try:
             if not data:
                 return False
-            request = json.loads(data)
+            request, _ = _parse(data.decode())
             if request.get("type") == "fork":
                 self.fork(request, descriptors, cut_short=bool(flags & socket.MSG_CTRUNC))
             return True
@@ -165,7 +187,7 @@ class _Zygote:
         if pid == 0:
             self.become_child(parent, descriptors, shared="shared" in request, once="once" in request)
         self.children.add(pid)
-        _send(self.control, {"type": "forked", "token": token, "pid": pid})
+        self.control.send(b'{"type":"forked","token":%d,"pid":%d}' % (token, pid))
 
     def become_child(self, parent: int, descriptors: list[int], *, shared: bool, once: bool) -> NoReturn:
         """A child's first moments: let go of all that is the zygote's, then work until the stream ends."""
@@ -200,9 +222,8 @@ class _Zygote:
             if ended == 0:
                 continue
             self.children.discard(pid)
-            _send(
-                self.control,
-                {"type": "exited", "pid": pid, "status": status, "max_rss_kib": _rss_kib(usage)},
+            self.control.send(
+                b'{"type":"exited","pid":%d,"status":%d,"max_rss_kib":%d}' % (pid, status, _rss_kib(usage))
             )
 
     def kill_children(self) -> None:
