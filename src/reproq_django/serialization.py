@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -57,6 +57,7 @@ _CANONICAL: Final = DjangoJSONEncoder(
 )
 #: What JSON gives back as it was given.
 _PLAIN: Final = frozenset({type(None), bool, int, float, str})
+_INERT: Final = _PLAIN | frozenset(_TYPED) | {timedelta, list, tuple, dict}
 
 
 def canonical_json(value: Any) -> str:
@@ -84,6 +85,17 @@ def encode_named(kwargs: Mapping[str, Any], *, typed: bool = True) -> dict[str, 
         }
     except RecursionError:
         raise UnsupportedArgument("kwargs are nested too deeply, or refer to themselves") from None
+
+
+def is_inert(values: Iterable[Any]) -> bool:
+    """Whether ``encode`` of these values asks nobody: a model, or a lazy object, may go to the database."""
+    if type(values) is dict:
+        return is_inert(list(values)) and is_inert(list(values.values()))
+    kinds = set(map(type, values))
+    if kinds <= _PLAIN:
+        return True
+    nested = [value for value in values if isinstance(value, list | tuple | dict)]
+    return kinds <= _INERT and all(map(is_inert, nested))
 
 
 def _is_plain(value: Any) -> bool:
