@@ -52,8 +52,14 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "decimal": Decimal,
 }
 
+_C_ENCODER: Final = getattr(json.encoder, "c_make_encoder", None)
 _CANONICAL: Final = DjangoJSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+#: What ``_CANONICAL`` makes anew, of C, for each value, which takes longer than writing most values. Only
+#: CPython has it.
+_WRITE: Final = _C_ENCODER and _C_ENCODER(
+    None, _CANONICAL.default, json.encoder.encode_basestring, None, ":", ",", True, False, False
 )
 #: What JSON gives back as it was given.
 _PLAIN: Final = frozenset({type(None), bool, int, float, str})
@@ -62,7 +68,13 @@ _INERT: Final = _PLAIN | frozenset(_TYPED) | {timedelta, list, tuple, dict}
 
 def canonical_json(value: Any) -> str:
     """Sorted keys, no spaces, non-ASCII kept. Raises ValueError for NaN and infinities."""
-    return _CANONICAL.encode(value)
+    if _WRITE is None:
+        return _CANONICAL.encode(value)
+    try:
+        return "".join(_WRITE(value, 0))
+    except RecursionError:
+        # It tells what is deep from what is in itself.
+        return _CANONICAL.encode(value)
 
 
 def encode_all(args: Sequence[Any], *, typed: bool = True) -> list[Any]:

@@ -1,6 +1,8 @@
 """Bulk enqueues of several statements: on PostgreSQL, specs are made while the server inserts others."""
 
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -147,6 +149,35 @@ def test_without_pipeline_mode(settings, backend, built, monkeypatch):
     backend.bulk_enqueue([(tasks.echo, [number]) for number in range(COUNT)])
     assert numbers("postgres") == list(range(COUNT))
     assert built == [False] * COUNT
+
+
+@pytest.fixture
+def pooled(transactional_db):
+    """A transaction pooler between this thread and PostgreSQL."""
+    direct = connections["postgres"]
+    command = [sys.executable, "-m", "bench.pooler", "transaction", str(direct.settings_dict["PORT"])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        through = direct.copy()
+        through.settings_dict["HOST"] = "127.0.0.1"
+        through.settings_dict["PORT"] = process.stdout.readline().strip()
+        connections["postgres"] = through
+        yield
+        through.close()
+        connections["postgres"] = direct
+        process.stdin.close()
+
+
+@committed
+@pytest.mark.usefixtures("pooled")
+def test_behind_a_transaction_pooler(settings, backend, built):
+    settings.REPROQ_DEFAULT_DB_ALIAS = "postgres"
+    items = [(tasks.echo, [number]) for number in range(COUNT)]
+    with pytest.raises(TypeError):
+        backend.bulk_enqueue([*items, (tasks.echo, [])])
+    assert numbers("postgres") == []
+    backend.bulk_enqueue(items)
+    assert numbers("postgres") == list(range(COUNT))
+    assert built[-14:] == [True] * 14
 
 
 @committed
