@@ -11,7 +11,8 @@ while apps load.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from asgiref.sync import sync_to_async
 from django.core.checks import CheckMessage
@@ -22,9 +23,10 @@ from django.tasks.signals import task_enqueued
 
 from reproq_django.checks import check_backend
 from reproq_django.conf import BackendOptions
-from reproq_django.db import parse_result_id
+from reproq_django.db import parse_result_id, queue_alias
 from reproq_django.definition import ReproqTask
 from reproq_django.listening import enqueue_is_heard
+from reproq_django.serialization import is_inert
 from reproq_django.spec import RunSpec, SpecBuilder
 from reproq_django.validation import validate_options
 
@@ -106,7 +108,7 @@ class ReproqBackend(BaseTaskBackend):
         An item is a task, (task, args) or (task, args, kwargs). Nothing is stored when any of them is
         refused.
         """
-        results = _store(self._specs(items))
+        results = _store(self._batches(items))
         if enqueue_is_heard():
             for result in results:
                 if not result.duplicate:
@@ -116,8 +118,8 @@ class ReproqBackend(BaseTaskBackend):
     async def abulk_enqueue(self, items: Iterable[BulkItem]) -> list[ReproqTaskResult]:
         """See bulk_enqueue(). Specs are built in the event loop, so a callable key must not query the
         database."""
-        specs = self._specs(items)
-        results = await sync_to_async(_store, thread_sensitive=True)(specs)
+        batches = self._batches(items)
+        results = await sync_to_async(_store, thread_sensitive=True)(batches)
         if enqueue_is_heard():
             for result in results:
                 if not result.duplicate:
@@ -151,12 +153,43 @@ class ReproqBackend(BaseTaskBackend):
         """System checks of this alias; the others are in checks.py."""
         return check_backend(self.alias, self.options)
 
-    def _specs(self, items: Iterable[BulkItem]) -> list[RunSpec]:
-        specs = []
-        for item in items:
-            task, args, kwargs = _parts(item)
-            specs.append(self.spec_builder(task).build(args, kwargs))
-        return specs
+    def _batches(self, items: Iterable[BulkItem]) -> list[_Batch]:
+        """What goes to each database.
+
+        Specs that nothing of the site's has a say in are made when they are wanted, so that it can happen
+        while the server inserts others.
+        """
+        from reproq_django.enqueue import MAX_ROWS
+
+        calls = [(self.spec_builder(task), args, kwargs) for task, args, kwargs in map(_parts, items)]
+        aliases = [queue_alias(builder.task.queue_name) for builder, _, _ in calls]
+        specs = (builder.build(args, kwargs) for builder, args, kwargs in calls)
+        if len(calls) > MAX_ROWS and len(set(aliases)) == 1 and all(starmap(_is_inert, calls)):
+            return [_Batch(aliases[0], range(len(calls)), specs)]
+        built = list(specs)
+        batches = []
+        for alias in dict.fromkeys(aliases):
+            places = [place for place, other in enumerate(aliases) if other == alias]
+            batches.append(_Batch(alias, places, [built[place] for place in places]))
+        return batches
+
+
+class _Batch(NamedTuple):
+    """Runs for one database, and their places among all."""
+
+    alias: str
+    places: Sequence[int]
+    specs: Iterable[RunSpec]
+
+
+def _is_inert(builder: SpecBuilder, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether the spec of a call can be made without asking the site's code, which may use the database."""
+    if not builder.is_inert or (kwargs and type(kwargs) is not dict):
+        return False
+    try:
+        return is_inert(args) and (not kwargs or is_inert(kwargs))
+    except RecursionError:
+        return False
 
 
 def _parts(item: BulkItem) -> tuple[Task, tuple[Any, ...] | list[Any], Mapping[str, Any]]:
@@ -174,21 +207,12 @@ def _parts(item: BulkItem) -> tuple[Task, tuple[Any, ...] | list[Any], Mapping[s
     )
 
 
-def _store(specs: list[RunSpec]) -> list[ReproqTaskResult]:
+def _store(batches: list[_Batch]) -> list[ReproqTaskResult]:
     """Insert, database by database, and answer in input order."""
-    from reproq_django.enqueue import Inserted, insert_runs
-    from reproq_django.models import TaskRun
+    from reproq_django.enqueue import insert_runs
     from reproq_django.result import ReproqTaskResult
 
-    def result(spec: RunSpec, row: Inserted | TaskRun) -> ReproqTaskResult:
-        if isinstance(row, Inserted):
-            return ReproqTaskResult.enqueued(spec, row)
-        return ReproqTaskResult.from_run(row, duplicate=True)
-
     found: dict[int, ReproqTaskResult] = {}
-    for alias in dict.fromkeys([spec.db_alias for spec in specs]):
-        positions = [position for position, spec in enumerate(specs) if spec.db_alias == alias]
-        rows = insert_runs(alias, [specs[position] for position in positions])
-        for position, row in zip(positions, rows, strict=True):
-            found[position] = result(specs[position], row)
-    return [found[position] for position in range(len(specs))]
+    for alias, places, specs in batches:
+        found |= zip(places, insert_runs(alias, specs, ReproqTaskResult.enqueued), strict=True)
+    return [found[place] for place in range(len(found))]

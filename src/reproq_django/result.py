@@ -29,7 +29,6 @@ from reproq_django import history
 from reproq_django.cancellation import Cancellation, cancel_runs
 from reproq_django.db import format_result_id
 from reproq_django.definition import ReproqTask
-from reproq_django.enqueue import Inserted
 from reproq_django.errors import (
     RUN_ERRORS,
     InvalidSpec,
@@ -40,6 +39,7 @@ from reproq_django.errors import (
     TaskUnavailable,
 )
 from reproq_django.models import TaskRun
+from reproq_django.new_rows import Inserted
 from reproq_django.polling import delays
 from reproq_django.serialization import decode_arguments
 from reproq_django.spec import RunSpec
@@ -160,8 +160,10 @@ class ReproqTaskResult(TaskResult):  # type: ignore[misc]  # the stubs forget th
             object.__setattr__(self, name, getattr(fresh, name))
 
     @classmethod
-    def enqueued(cls, spec: RunSpec, row: Inserted) -> Self:
-        """The result of an INSERT."""
+    def enqueued(cls, spec: RunSpec, row: Inserted | TaskRun) -> Self:
+        """The result of an enqueue: of an INSERT, or of the run that stands for the new one."""
+        if isinstance(row, TaskRun):
+            return cls.from_run(row, duplicate=True)
         task, run_after = spec.task, _local(spec.run_after)
         if spec.priority != task.priority or run_after != task.run_after:
             task = stored_copy(task, priority=spec.priority, run_after=run_after)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -52,16 +52,29 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "decimal": Decimal,
 }
 
+_C_ENCODER: Final = getattr(json.encoder, "c_make_encoder", None)
 _CANONICAL: Final = DjangoJSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 )
+#: What ``_CANONICAL`` makes anew, of C, for each value, which takes longer than writing most values. Only
+#: CPython has it.
+_WRITE: Final = _C_ENCODER and _C_ENCODER(
+    None, _CANONICAL.default, json.encoder.encode_basestring, None, ":", ",", True, False, False
+)
 #: What JSON gives back as it was given.
 _PLAIN: Final = frozenset({type(None), bool, int, float, str})
+_INERT: Final = _PLAIN | frozenset(_TYPED) | {timedelta, list, tuple, dict}
 
 
 def canonical_json(value: Any) -> str:
     """Sorted keys, no spaces, non-ASCII kept. Raises ValueError for NaN and infinities."""
-    return _CANONICAL.encode(value)
+    if _WRITE is None:
+        return _CANONICAL.encode(value)
+    try:
+        return "".join(_WRITE(value, 0))
+    except RecursionError:
+        # It tells what is deep from what is in itself.
+        return _CANONICAL.encode(value)
 
 
 def encode_all(args: Sequence[Any], *, typed: bool = True) -> list[Any]:
@@ -84,6 +97,17 @@ def encode_named(kwargs: Mapping[str, Any], *, typed: bool = True) -> dict[str, 
         }
     except RecursionError:
         raise UnsupportedArgument("kwargs are nested too deeply, or refer to themselves") from None
+
+
+def is_inert(values: Iterable[Any]) -> bool:
+    """Whether ``encode`` of these values asks nobody: a model, or a lazy object, may go to the database."""
+    if type(values) is dict:
+        return is_inert(list(values)) and is_inert(list(values.values()))
+    kinds = set(map(type, values))
+    if kinds <= _PLAIN:
+        return True
+    nested = [value for value in values if isinstance(value, list | tuple | dict)]
+    return kinds <= _INERT and all(map(is_inert, nested))
 
 
 def _is_plain(value: Any) -> bool:

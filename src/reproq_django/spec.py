@@ -109,6 +109,8 @@ class SpecBuilder:
         self._concurrency_limit = _whole("concurrency_limit", getattr(task, "concurrency_limit", 0), 0)
         self._keys = {name: getattr(task, name, None) for name in _KEYS}
         self._has_keys = any(key is not None for key in self._keys.values())
+        #: Whether a spec is made of the arguments alone, without asking the site.
+        self.is_inert = not any(map(callable, self._keys.values()))
         self._has_rate = self._keys["rate_key"] is not None or getattr(task, "rate_limit", None) is not None
         timeout = getattr(task, "timeout", None)
         self._timeout = options.timeout_seconds if timeout is None else whole_seconds(timeout)

@@ -24,9 +24,10 @@ from django.tasks.signals import task_enqueued
 
 from reproq_django.backend import ReproqBackend
 from reproq_django.db import default_alias, queue_alias
-from reproq_django.enqueue import Inserted, insert_runs
+from reproq_django.enqueue import insert_runs
 from reproq_django.listening import enqueue_is_heard
 from reproq_django.models import WorkflowRun, WorkflowStep
+from reproq_django.new_rows import Inserted
 from reproq_django.plan import Place, Plan, PlannedRun, Step, shaped
 from reproq_django.references import holds_reference, resolved
 from reproq_django.result import ReproqTaskResult

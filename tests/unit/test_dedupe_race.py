@@ -13,8 +13,9 @@ from django.db import connections, models, transaction
 
 from reproq_django import enqueue as enqueue_module
 from reproq_django.conf import BackendOptions
-from reproq_django.enqueue import Inserted, insert_runs
+from reproq_django.enqueue import insert_runs
 from reproq_django.models import TaskRun
+from reproq_django.new_rows import Inserted
 from reproq_django.spec import build
 from reproq_django.status import Dedup, RunStatus
 from testapp import tasks

@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from reproq_django import enqueue
 from reproq_django.conf import BackendOptions
-from reproq_django.enqueue import Inserted, insert_runs
+from reproq_django.enqueue import insert_runs
 from reproq_django.models import TaskRun, Worker
+from reproq_django.new_rows import Inserted
 from reproq_django.spec import build
 from reproq_django.status import Dedup, RunStatus
 from testapp import tasks
@@ -204,7 +205,8 @@ def test_many_rows_keep_input_order(alias):
 def test_a_batch_is_cut_by_size_as_well(monkeypatch):
     monkeypatch.setattr(enqueue, "MAX_TEXT", 1000)
     specs = [spec_of(tasks.noop, "x" * size) for size in (10, 10, 5000, 10)]
-    assert list(enqueue._chunks(specs)) == [range(2), range(2, 3), range(3, 4)]
+    chunks = enqueue._Chunks(specs, None)
+    assert list(iter(chunks.take, [])) == [specs[:2], specs[2:3], specs[3:]]
 
 
 @committed

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reproq_django import serialization
 from reproq_django.errors import InvalidSpec, UnsupportedArgument
 from reproq_django.serialization import MARKER, canonical_json, decode, decode_arguments, encode
 
@@ -167,3 +168,53 @@ def test_models_come_back_from_the_database_of_the_queue(alias):
     user.delete()
     with pytest.raises(InvalidSpec, match=r"no auth\.User with primary key"):
         decode(stored, "args", using=alias)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        '\u00fc\u2028"\\\x7f',
+        [],
+        {},
+        {"b": [1, -2.5, 1e100, True, None], "a": {"\u00e9": "x", "": []}},
+        {"10": 1, "9": 2},
+        [datetime(2030, 1, 1, tzinfo=UTC), Decimal("1.50"), UUID(int=5), timedelta(days=1)],
+        (1, [2, (3,)]),
+    ],
+)
+def test_canonical_json_is_what_djangos_encoder_writes(value, monkeypatch):
+    written = canonical_json(value)
+    monkeypatch.setattr(serialization, "_WRITE", None)
+    assert written == canonical_json(value)
+
+
+def deep():
+    value = []
+    for _ in range(200_000):
+        value = [value]
+    return value
+
+
+def in_itself():
+    value = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [
+        (float("nan"), ValueError, "not JSON compliant"),
+        ([float("-inf")], ValueError, "not JSON compliant"),
+        ([object()], TypeError, "not JSON serializable"),
+        (deep(), RecursionError, "recursion"),
+        (in_itself(), ValueError, "Circular reference"),
+    ],
+    ids=["nan", "infinity", "object", "deep", "in itself"],
+)
+def test_what_canonical_json_refuses(value, error, words):
+    for _ in range(2):
+        with pytest.raises(error, match=words):
+            canonical_json(value)
+    assert canonical_json([1]) == "[1]"
