@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import selectors
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,15 +27,23 @@ def execute_ahead(
         cursor.execute(statement, parameters)
         meanwhile()
         return
-    from psycopg.generators import send
-
     with connection.wrap_database_errors, driver.pipeline() as pipeline:
         cursor.execute(statement, parameters)
         # What does not fit the socket's buffer would stay here until the end, and the server wait for it.
-        driver.wait(send(driver.pgconn))
+        _send_all(driver)
         meanwhile()
         # Not at the block's end, which would raise an error of its own in place of an interruption.
         pipeline.sync()
+
+
+def _send_all(driver: Any) -> None:
+    """Has libpq send what it keeps, as its documentation wants it of a connection that does not block."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(driver.fileno(), selectors.EVENT_READ | selectors.EVENT_WRITE)
+        while driver.pgconn.flush() == 1:
+            # A server that cannot get rid of its answers would not read either.
+            if any(events & selectors.EVENT_READ for _, events in selector.select()):
+                driver.pgconn.consume_input()
 
 
 def _has_pipelines(driver: Any) -> bool:
