@@ -1,8 +1,9 @@
 """However a task ends, its run ends too, says why, and the next task runs, in both modes."""
 
 import pytest
-from django.tasks import TaskResultStatus
-from harness import Site
+from django.db import connections
+from django.tasks import TaskResultStatus, default_task_backend
+from harness import ALIAS, Site
 
 from testapp import tasks
 
@@ -93,3 +94,14 @@ def test_a_receiver_that_raises_does_not_fail_the_task(site: Site, mode: str) ->
         site.ended()
     result.refresh()
     assert result.return_value == 2
+
+
+def test_endings_are_written_together_while_more_work_is_at_hand(site: Site) -> None:
+    default_task_backend.bulk_enqueue([(tasks.sleep_and_mark, (number, 0.002), {}) for number in range(600)])
+    with site.worker("--concurrency", "4"):
+        site.ended()
+    # Of one statement; PostgreSQL reads its clock for each row, but keeps which transaction wrote it.
+    batch = "xmin::text" if site.is_postgres else "finished_at"
+    with connections[ALIAS].cursor() as cursor:
+        cursor.execute(f"SELECT count(DISTINCT {batch}) FROM task_runs")
+        assert cursor.fetchone()[0] < 600 / 4

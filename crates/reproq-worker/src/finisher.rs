@@ -23,6 +23,9 @@ const BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// The most endings, and bytes of them, that may wait for the database before nothing more is claimed.
 const SPOOL: usize = 5000;
 const SPOOL_BYTES: usize = 64 * 1024 * 1024;
+/// While there is work at hand for the slots, how long endings wait for company: each statement is a flush to the disk, which costs
+/// as much for one ending as for many.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long to leave a row alone that somebody else holds.
 const HELD_PAUSE: Duration = Duration::from_millis(250);
 /// Waits between tries while the database is away.
@@ -121,18 +124,20 @@ fn weight(ending: &Ending) -> usize {
 }
 
 /// Writes endings to the store on behalf of one incarnation.
-pub(crate) struct Finisher<F> {
+pub(crate) struct Finisher<F, G> {
     pub(crate) store: Rc<dyn Store>,
     pub(crate) fence: Fence,
     pub(crate) spool: Rc<Spool>,
     pub(crate) held: Rc<Held>,
     /// Told after each batch.
     pub(crate) on_written: F,
+    /// Whether more endings come soon and nobody waits for those that are here.
+    pub(crate) is_pressed: G,
     /// Told when a member of a workflow has ended.
     pub(crate) of_workflows: Rc<Notify>,
 }
 
-impl<F: Fn()> Finisher<F> {
+impl<F: Fn(), G: Fn() -> bool> Finisher<F, G> {
     /// Writes until the last [`Endings`] is gone and everything is written.
     pub(crate) async fn run(self, mut left: mpsc::UnboundedReceiver<Left>) {
         let mut arrived = Vec::with_capacity(BATCH);
@@ -149,6 +154,14 @@ impl<F: Fn()> Finisher<F> {
             };
             if !open && waiting.is_empty() {
                 return;
+            }
+            if arrived.len() < BATCH && (self.is_pressed)() {
+                sleep(GATHER).await;
+                while arrived.len() < BATCH
+                    && let Ok(more) = left.try_recv()
+                {
+                    arrived.push(more);
+                }
             }
             for one in arrived.drain(..) {
                 match one {

@@ -168,6 +168,7 @@ async fn work(
         spool: endings.spool(),
         held: Rc::clone(&attempts.held),
         on_written: wake_if(&wake, &keyed_waiting),
+        is_pressed: is_pressed(&attempts, &keyed_waiting),
         of_workflows: Rc::clone(&workflows),
     };
     let mut finisher = spawn_local(finisher.run(left));
@@ -231,6 +232,12 @@ fn wake_if(wake: &Rc<Notify>, keyed_waiting: &Rc<Cell<bool>>) -> impl Fn() + use
             wake.notify_one();
         }
     }
+}
+
+/// Whether slots have more runs before them, so that the next endings are near, and no run with a key waits for one of them.
+fn is_pressed(attempts: &Rc<Attempts>, keyed_waiting: &Rc<Cell<bool>>) -> impl Fn() -> bool + use<> {
+    let (attempts, keyed_waiting) = (Rc::clone(attempts), Rc::clone(keyed_waiting));
+    move || attempts.lanes.slots.has_waiting() && !keyed_waiting.get()
 }
 
 fn open_slots(attempts: &Rc<Attempts>, executors: &Rc<Executors>) -> JoinSet<()> {

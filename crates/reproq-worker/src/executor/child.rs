@@ -67,16 +67,18 @@ pub(super) enum End {
 /// The runs that have no answer yet, as far as they have not been sent.
 #[derive(Default)]
 pub(super) struct Outgoing {
-    bytes: Vec<u8>,
-    /// Of `bytes`.
-    sent: usize,
+    /// What is not sent yet.
+    rest: Vec<u8>,
+    /// Bytes in all, and those of them that have been sent.
+    added: u64,
+    sent: u64,
     expected: VecDeque<Expected>,
 }
 
 /// A run that has no answer yet.
 enum Expected {
-    /// How much of `Outgoing::bytes` has to be sent for the child to have all of it.
-    Frame(usize),
+    /// How many bytes in all have to be sent for the child to have all of it.
+    Frame(u64),
     /// It could not be put into a frame.
     Unfit(String),
 }
@@ -343,29 +345,28 @@ impl End {
 
 impl Outgoing {
     fn add(&mut self, frame: Result<Vec<u8>, serde_json::Error>) {
-        if self.expected.is_empty() {
-            self.bytes.clear();
-            self.sent = 0;
-        }
         self.expected.push_back(match frame {
             Ok(payload) => {
-                frames::write(&payload, &mut self.bytes);
-                Expected::Frame(self.bytes.len())
+                let before = self.rest.len();
+                frames::write(&payload, &mut self.rest);
+                self.added += (self.rest.len() - before) as u64;
+                Expected::Frame(self.added)
             }
             Err(error) => Expected::Unfit(format!("the run holds text that is no JSON: {error}")),
         });
     }
 
     fn rest(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+        &self.rest
     }
 
     fn sent(&mut self, count: usize) {
-        self.sent += count;
+        self.rest.drain(..count);
+        self.sent += count as u64;
     }
 
     fn forget_rest(&mut self) {
-        self.bytes.truncate(self.sent);
+        self.rest.clear();
     }
 
     fn take_unfit(&mut self) -> Option<String> {
