@@ -7,15 +7,19 @@ Each is measured once, in the run that measures the peers, with nothing else at 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from django.db import Error as DatabaseError
 
 from bench import claims
 from bench.peers import alone, brokers, catalogue
@@ -26,6 +30,8 @@ from bench.site import BenchError
 
 #: A bare process that takes longer waits for something that does not come.
 BARE_SECONDS = 90
+#: And one that is told to end, for those that it has forked.
+ENDING_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +75,8 @@ def run(plan: Plan, names: Collection[str]) -> dict[str, Any]:
             for what, measure in MEASURES[name]:
                 try:
                     of_peer |= measure(plan, place)
-                except BROKEN as error:
-                    of_peer[what] = {"failure": f"{type(error).__name__}: {error}"[-1500:]}
+                except (*BROKEN, DatabaseError) as error:
+                    of_peer[what] = {"failure": f"{type(error).__name__}: {error}"[:1500]}
                     print(f"floor of {name}, {what}: FAILED: {error}", file=sys.stderr, flush=True)
     found["seconds"] = round(time.monotonic() - began, 1)
     print(f"floors: {found['seconds']:.0f} s", file=sys.stderr, flush=True)
@@ -140,7 +146,12 @@ def _answers(place: Place, processes: int, *arguments: str) -> list[Any]:
         for process in bare:
             process.terminate()
         for process in bare:
-            process.communicate(timeout=BARE_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING_SECONDS)
+            # Whatever is left of it.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
     if any(process.returncode for process in bare):
-        raise BenchError(f"a bare process has ended:\n{log.read_text(errors='replace')[-3000:]}")
+        raise BenchError(f"a bare process has ended:\n{log.read_text(errors='replace')[-1200:]}")
     return [json.loads(answer) for answer in answers]

@@ -118,7 +118,8 @@ class ReproqBackend(BaseTaskBackend):
     async def abulk_enqueue(self, items: Iterable[BulkItem]) -> list[ReproqTaskResult]:
         """See bulk_enqueue(). Specs are built in the event loop, so a callable key must not query the
         database."""
-        batches = self._batches(items)
+        # All of them now: what is passed may change as soon as others have their turn.
+        batches = self._batches(items, at_once=True)
         results = await sync_to_async(_store, thread_sensitive=True)(batches)
         if enqueue_is_heard():
             for result in results:
@@ -153,18 +154,19 @@ class ReproqBackend(BaseTaskBackend):
         """System checks of this alias; the others are in checks.py."""
         return check_backend(self.alias, self.options)
 
-    def _batches(self, items: Iterable[BulkItem]) -> list[_Batch]:
+    def _batches(self, items: Iterable[BulkItem], *, at_once: bool = False) -> list[_Batch]:
         """What goes to each database.
 
-        Specs that nothing of the site's has a say in are made when they are wanted, so that it can happen
-        while the server inserts others.
+        Unless ``at_once``, specs that nothing of the site's has a say in are made when they are wanted, so
+        that it can happen while the server inserts others.
         """
         from reproq_django.enqueue import MAX_ROWS
 
         calls = [(self.spec_builder(task), args, kwargs) for task, args, kwargs in map(_parts, items)]
         aliases = [queue_alias(builder.task.queue_name) for builder, _, _ in calls]
         specs = (builder.build(args, kwargs) for builder, args, kwargs in calls)
-        if len(calls) > MAX_ROWS and len(set(aliases)) == 1 and all(starmap(_is_inert, calls)):
+        may_wait = not at_once and len(calls) > MAX_ROWS and len(set(aliases)) == 1
+        if may_wait and all(starmap(_is_inert, calls)):
             return [_Batch(aliases[0], range(len(calls)), specs)]
         built = list(specs)
         batches = []

@@ -8,7 +8,7 @@ different order can therefore deadlock, as with any unique column. One bulk enqu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, Final
@@ -45,8 +45,8 @@ def insert_runs(
     if not chunks.more:
         return []
     chunk = chunks.take()
-    # One statement is a transaction by itself. Specs that are refused must not spoil the caller's.
-    alone, savepoint = on_postgres and not chunks.more, not isinstance(specs, Sequence)
+    # One statement is a transaction by itself. Several that fail half-way must not spoil the caller's.
+    alone, savepoint = on_postgres and not chunks.more, chunks.more
     try:
         with nullcontext() if alone else transaction.atomic(using=alias, savepoint=savepoint):
             while chunk:

@@ -8,6 +8,9 @@ from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+#: How long the server may take to be told.
+CANCEL_SECONDS = 5
+
 
 def execute_ahead(
     connection: BaseDatabaseWrapper,
@@ -19,19 +22,26 @@ def execute_ahead(
     """Executes ``statement`` with ``cursor``, which is of ``connection``, and calls ``meanwhile``, which must
     not use the connection, when it is on its way.
 
-    Raises what ``meanwhile`` raises, and what ``cursor.execute`` would; of both, the former. Either way the
-    statement is over then. Without pipeline mode (psycopg 2, an old libpq) one comes after the other.
+    Raises what ``meanwhile`` raises, and what ``cursor.execute`` would; of both, the former, and the
+    statement is cancelled. Either way it is over then. Without pipeline mode (psycopg 2, an old libpq) one
+    comes after the other; so it does under ``execute_wrapper``, which may add statements or look for errors.
+    What times statements (``DEBUG``) sees how long the sending of this one took.
     """
     driver: Any = connection.connection
-    if not _has_pipelines(driver):
+    if connection.execute_wrappers or not _has_pipelines(driver):
         cursor.execute(statement, parameters)
         meanwhile()
         return
     with connection.wrap_database_errors, driver.pipeline() as pipeline:
         cursor.execute(statement, parameters)
-        # What does not fit the socket's buffer would stay here until the end, and the server wait for it.
-        _send_all(driver)
-        meanwhile()
+        try:
+            # What does not fit the socket's buffer would stay here until the end, and the server wait for it.
+            _send_all(driver)
+            meanwhile()
+        except BaseException:
+            # A task that is to stop must not wait for a row that somebody else holds.
+            _cancel(driver)
+            raise
         # Not at the block's end, which would raise an error of its own in place of an interruption.
         pipeline.sync()
 
@@ -44,6 +54,13 @@ def _send_all(driver: Any) -> None:
             # A server that cannot get rid of its answers would not read either.
             if any(events & selectors.EVENT_READ for _, events in selector.select()):
                 driver.pgconn.consume_input()
+
+
+def _cancel(driver: Any) -> None:
+    if hasattr(driver, "cancel_safe"):
+        driver.cancel_safe(timeout=CANCEL_SECONDS)
+    else:
+        driver.cancel()
 
 
 def _has_pipelines(driver: Any) -> bool:

@@ -116,8 +116,8 @@ def drive(site: Site, plan: Plan, cluster: PostgresCluster | None) -> Course:
 
 
 def _use_write_ahead_log() -> None:
-    """As the file of any site that has had a worker. The first process of ours to open a new file changes its mode; one that is
-    stopped while it does keeps readers out, and so this driver, which alone lets it go on."""
+    """As the file of any site that has had a worker. The first process of ours to open a new file changes
+    its mode; stopped while it does, it keeps readers out, and so this driver, which alone lets it go on."""
     with connections[ALIAS].cursor() as cursor:
         cursor.execute("PRAGMA journal_mode=WAL")
 

@@ -1,5 +1,6 @@
 """Bulk enqueues of several statements: on PostgreSQL, specs are made while the server inserts others."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -212,6 +213,77 @@ def test_an_interrupted_wait_stores_nothing_and_leaves_the_connection_usable(set
     assert numbers("postgres") == []
     backend.bulk_enqueue([(tasks.echo, [number]) for number in range(COUNT)])
     assert numbers("postgres") == list(range(COUNT))
+
+
+@committed
+def test_what_is_refused_meanwhile_waits_for_nobodys_row(settings, backend):
+    """The second statement is on its way, and waits for a twin, when the third turns out to be bad."""
+    settings.REPROQ_DEFAULT_DB_ALIAS = "postgres"
+    held, over = threading.Event(), threading.Event()
+
+    def hold_a_twin():
+        with transaction.atomic(using="postgres"):
+            insert_runs("postgres", [spec_of(15)])
+            held.set()
+            over.wait(30)
+            transaction.set_rollback(True, using="postgres")
+        connections["postgres"].close()
+
+    holder = threading.Thread(target=hold_a_twin)
+    holder.start()
+    held.wait(30)
+    try:
+        items = [(tasks.echo, [number]) for number in range(COUNT)]
+        with pytest.raises(TypeError, match="too many positional arguments"):
+            backend.bulk_enqueue([*items, (tasks.echo, [1, 2])])
+        assert holder.is_alive()
+        assert numbers("postgres") == []
+    finally:
+        over.set()
+        holder.join()
+
+
+@committed
+def test_a_wrapper_that_adds_a_statement_is_served_as_before(settings, backend, built):
+    settings.REPROQ_DEFAULT_DB_ALIAS = "postgres"
+
+    def prepend(execute, sql, params, many, context):
+        if "reproq_insert_runs" in sql:
+            answer = execute(f"SELECT 1; {sql}", params, many, context)
+            context["cursor"].nextset()
+            return answer
+        return execute(sql, params, many, context)
+
+    with connections["postgres"].execute_wrapper(prepend):
+        backend.bulk_enqueue([(tasks.echo, [number]) for number in range(COUNT)])
+    assert numbers("postgres") == list(range(COUNT))
+    assert built == [False] * COUNT
+
+
+@committed
+def test_arguments_of_an_async_bulk_are_those_of_the_call(alias, backend):
+    async def changed_meanwhile():
+        number = [0]
+        bulk = backend.abulk_enqueue([(tasks.echo, [number])] * COUNT)
+        task = asyncio.ensure_future(bulk)
+        await asyncio.sleep(0)
+        number[0] = 1
+        return await task
+
+    async_to_sync(changed_meanwhile)()
+    assert set(map(str, numbers(alias))) == {"[0]"}
+
+
+@committed
+@pytest.mark.parametrize("kind", [list, iter], ids=["list", "iterator"])
+def test_a_failure_half_way_spares_the_callers_transaction(kind):
+    specs = [spec_of(number) for number in range(COUNT)]
+    specs[15] = replace(specs[15], spec_json="no JSON")
+    with transaction.atomic(using="postgres"):
+        with pytest.raises(DataError):
+            insert_runs("postgres", kind(specs))
+        insert_runs("postgres", [spec_of(100)])
+    assert numbers("postgres") == [100]
 
 
 def spec_of(number):

@@ -18,6 +18,8 @@ _BLOCK_BYTES = 512
 _PADDING_BYTES = 64 * 1024
 #: A large site with its framework; what is needed beyond it comes as it would have.
 _RESERVED_BYTES = 32 * 1024 * 1024
+#: By then the gaps between what is mapped already are full.
+_TRIAL_BYTES = 8 * 1024 * 1024
 
 
 def reserve() -> list[bytes]:
@@ -29,6 +31,14 @@ def reserve() -> list[bytes]:
     """
     if sys.platform != "linux":
         return []
+    try:
+        return _laid_out()
+    except MemoryError:
+        # A site within a tight bound needs it more than we do.
+        return []
+
+
+def _laid_out() -> list[bytes]:
     # The list first: growing it would leave gaps, for arenas to land in.
     blocks = [b""] * (_RESERVED_BYTES // _BLOCK_BYTES)
     size = _BLOCK_BYTES - sys.getsizeof(b"")
@@ -39,6 +49,13 @@ def reserve() -> list[bytes]:
         if not 0 < id(block) - last < 2 * _POOL_BYTES:
             firsts.append(block)
         last = id(block)
+        if index == _TRIAL_BYTES // _BLOCK_BYTES and not _adjacent(firsts):
+            # Another allocator, of which nothing is to be had.
+            return []
+    return _adjacent(firsts)
+
+
+def _adjacent(firsts: list[bytes]) -> list[bytes]:
     # Each lies below the one before, but for those that have landed in a gap: these are given back. One
     # object is kept in each, as the allocator prefers the fuller ones.
     return [one for one, below in itertools.pairwise(firsts) if id(one) - id(below) == _ARENA_BYTES]
