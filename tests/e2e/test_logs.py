@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.tasks import default_task_backend
 from harness import ALIAS, Site, until
 from test_operate import reproq
 
@@ -195,6 +196,16 @@ def test_the_next_task_of_a_process_does_not_get_what_the_last_one_printed(site:
         site.ended()
     for number, result in enumerate(results):
         assert len(kept(site, result)) == number % 2, number
+
+
+def test_what_one_of_many_short_tasks_prints_is_its_own(site: Site) -> None:
+    default_task_backend.bulk_enqueue([(tasks.print_now_and_then, (number,), {}) for number in range(3400)])
+    with site.worker(*ONE_SLOT):
+        site.ended()
+    printed = AttemptLog.objects.using(ALIAS).values_list("run__spec_json__args__0", "chunks")
+    assert {number: json.loads(chunks) for number, chunks in printed} == {
+        number: [["o", f"{number}\n"]] for number in range(0, 3400, 17)
+    }
 
 
 def test_logs_survive_a_worker_that_is_killed(site: Site) -> None:

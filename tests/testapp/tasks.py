@@ -316,6 +316,13 @@ def limited_below():
     """The decorator below @task."""
 
 
+@task
+def print_now_and_then(number):
+    """Print ``number``, if it is one of seventeen."""
+    if number % 17 == 0:
+        print(number)
+
+
 @task(takes_context=True, max_attempts=2, backoff=0)
 def speak(context):
     """Print in every way that there is; the first attempt fails."""

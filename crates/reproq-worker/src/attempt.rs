@@ -42,6 +42,8 @@ enum Event {
     Stop(Stop),
     Exceeded(Exceeded),
     Shutdown,
+    /// An answer, but the run is somebody else's by now.
+    TooLate,
 }
 
 /// What became of asking a task to stop.
@@ -215,6 +217,7 @@ impl Slot {
             }
             Event::Shutdown => self.hurry(run, orders, watch.left()).await,
             Event::Stop(Stop::Lost) => (None, Process::Gone),
+            Event::TooLate => (None, Process::Stays),
         };
         // Of several answers that were read together, only their process knows.
         trace.took = self.seat.took().unwrap_or_else(|| watch.elapsed());
@@ -246,7 +249,7 @@ impl Slot {
     async fn wait(&mut self, run: &ClaimedRun, orders: &Orders, watch: &mut Watch) -> Event {
         loop {
             let pid = self.seat.pid();
-            return tokio::select! {
+            let event = tokio::select! {
                 biased;
                 answer = self.seat.answer(run) => match answer {
                     Answer::Note(note) => {
@@ -254,12 +257,22 @@ impl Slot {
                         self.seat.say(run, *note);
                         continue;
                     }
-                    answer => Event::Answer(answer),
+                    answer => return Event::Answer(answer),
                 },
                 why = orders.stop() => Event::Stop(why),
                 exceeded = watch.exceeded(pid) => Event::Exceeded(exceeded),
                 () = self.attempts.shutdown.reaches(Urgency::Hurry) => Event::Shutdown,
             };
+            // What it has said counts, though it has not been read: what is behind the run may have ended as well.
+            match self.seat.overheard(run) {
+                None => return event,
+                Some(Answer::Note(note)) => {
+                    watch.hear(&note);
+                    self.seat.say(run, *note);
+                }
+                Some(_) if matches!(event, Event::Stop(Stop::Lost)) => return Event::TooLate,
+                Some(answer) => return Event::Answer(answer),
+            }
         }
     }
 

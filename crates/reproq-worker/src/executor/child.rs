@@ -134,40 +134,10 @@ impl Child {
             return Answer::Unfit { message };
         }
         loop {
-            match self.received.take() {
-                Ok(Some(payload)) => match read(payload) {
-                    Ok(Word::Result(frame))
-                        if key(&frame.result_id, frame.epoch) == Some((run.id, run.epoch)) =>
-                    {
-                        self.outgoing.expected.pop_front();
-                        if let Some(why) = &frame.retire {
-                            tracing::warn!(
-                                result_id = %run.id,
-                                task = run.task_path,
-                                why,
-                                "a task has left something behind; its child is replaced, which takes a few milliseconds each time"
-                            );
-                        }
-                        self.retired = frame.retire;
-                        self.unread = frame.output;
-                        // One that has printed waits until that is read.
-                        self.busy &= !frame.output;
-                        self.took = frame.took_us.map(Duration::from_micros);
-                        return Answer::Envelope(Box::new(frame.envelope));
-                    }
-                    Ok(Word::Result(frame)) => {
-                        let how = format!("it answered run {} instead of {}", frame.result_id, run.id);
-                        return self.died(how).await;
-                    }
-                    // A late word about a run that has ended is of no use.
-                    Ok(Word::Note(note)) if key(&note.result_id, note.epoch) == Some((run.id, run.epoch)) => {
-                        return Answer::Note(Box::new(note));
-                    }
-                    Ok(Word::Note(_)) => {}
-                    Err(error) => return self.died(error).await,
-                },
+            match self.heard(run) {
+                Ok(Some(answer)) => return answer,
                 Ok(None) => {}
-                Err(error) => return self.died(error.to_string()).await,
+                Err(how) => return self.died(how),
             }
             if let Err(silence) = self.talk().await {
                 return self.explain(silence).await;
@@ -175,11 +145,56 @@ impl Child {
         }
     }
 
+    /// What it has said of the run and nobody has read yet. Before its end is decided otherwise: an answer that is there counts.
+    pub(super) fn overheard(&mut self, run: &ClaimedRun) -> Option<Answer> {
+        // Its end, or whatever is wrong, comes again to whoever waits.
+        while self.socket.read_now(self.received.room()).is_ok_and(|count| count > 0) {}
+        self.heard(run).ok().flatten()
+    }
+
+    /// The next word about the run among those that have been read. The error is what is wrong with the child.
+    fn heard(&mut self, run: &ClaimedRun) -> Result<Option<Answer>, String> {
+        while let Some(payload) = self.received.take().map_err(|error| error.to_string())? {
+            match read(payload)? {
+                Word::Result(frame) if key(&frame.result_id, frame.epoch) == Some((run.id, run.epoch)) => {
+                    return Ok(Some(self.result(run, frame)));
+                }
+                Word::Result(frame) => {
+                    return Err(format!("it answered run {} instead of {}", frame.result_id, run.id));
+                }
+                Word::Note(note) if key(&note.result_id, note.epoch) == Some((run.id, run.epoch)) => {
+                    return Ok(Some(Answer::Note(Box::new(note))));
+                }
+                // A late word about a run that has ended is of no use.
+                Word::Note(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn result(&mut self, run: &ClaimedRun, frame: ResultFrame) -> Answer {
+        self.outgoing.expected.pop_front();
+        if let Some(why) = &frame.retire {
+            tracing::warn!(
+                result_id = %run.id,
+                task = run.task_path,
+                why,
+                "a task has left something behind; its child is replaced, which takes a few milliseconds each time"
+            );
+        }
+        self.retired = frame.retire;
+        self.unread = frame.output;
+        // One that has printed waits until that is read.
+        self.busy &= !frame.output;
+        self.took = frame.took_us.map(Duration::from_micros);
+        Answer::Envelope(Box::new(frame.envelope))
+    }
+
     /// Writes or reads something, whichever is possible first.
     async fn talk(&mut self) -> Result<(), Silence> {
         if self.end.is_known() {
             // Something that it has forked may hold its stream open: what is not there yet does not come any more.
-            return match self.socket.read(self.received.room()) {
+            return match self.socket.read_now(self.received.room()) {
                 Ok(0) => Err(Silence::Ended),
                 Ok(_) => Ok(()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Silence::Ended),
@@ -229,7 +244,7 @@ impl Child {
     async fn linger(&mut self) -> Result<(), Silence> {
         self.socket.leave_alone();
         sleep(LINGER).await;
-        match self.socket.read(self.received.room()) {
+        match self.socket.read_now(self.received.room()) {
             Ok(0) => Err(Silence::Ended),
             Ok(_) => Ok(()),
             // This one takes longer than it was thought to.
@@ -254,7 +269,7 @@ impl Child {
         if self.lost_its_origin() {
             return Answer::Bystander { why: how };
         }
-        self.died(how).await
+        self.died(how)
     }
 
     /// Whether it has died with the process that had forked it, as far as is known.
@@ -271,10 +286,10 @@ impl Child {
         }
     }
 
-    async fn died(&mut self, how: String) -> Answer {
+    fn died(&mut self, how: String) -> Answer {
         self.kill_group();
-        // Whatever it has printed last is still on its way.
-        tokio::task::yield_now().await;
+        // Whatever it has printed last.
+        self.output.catch_up();
         Answer::Died { how, stderr_tail: self.output.tail() }
     }
 
@@ -431,4 +446,92 @@ pub(super) fn frame(run: &ClaimedRun, worker_id: &str) -> Result<Vec<u8>, serde_
         metadata: raw(&run.metadata)?,
         spec: raw(&run.spec)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+
+    use tokio::task::LocalSet;
+
+    use super::super::edition::Editions;
+    use super::super::ends;
+    use super::*;
+    use crate::sample;
+
+    struct Met {
+        child: Child,
+        /// The child's end of the stream.
+        stream: UnixStream,
+        /// Tells how it has ended.
+        end: oneshot::Sender<i32>,
+        _deeds: mpsc::UnboundedReceiver<Deed>,
+    }
+
+    /// A child that is no process, with three runs before it. The runtime watches its stream and has had no turn since.
+    async fn met() -> Met {
+        let (ours, theirs) = ends::pair().unwrap();
+        let ((end, ended), (deeds, asked)) = (oneshot::channel(), mpsc::unbounded_channel());
+        let origin = Origin::Started(deeds);
+        let mut child =
+            ours.child(0, End::Awaited(ended), origin, Editions::default().newest(), 1024).unwrap();
+        (1..=3).for_each(|id| child.send(&run(id), "worker"));
+        let first = run(1);
+        tokio::select! {
+            biased;
+            _ = child.answer(&first) => unreachable!("it has said nothing"),
+            () = ready(()) => {}
+        }
+        Met { child, stream: theirs.stream.into(), end, _deeds: asked }
+    }
+
+    fn run(id: i64) -> ClaimedRun {
+        let texts = |text: &str| text.to_owned();
+        ClaimedRun {
+            spec: texts("{}"),
+            worker_ids: texts("[]"),
+            errors: texts("[]"),
+            metadata: texts("{}"),
+            ..sample::run(id, 1)
+        }
+    }
+
+    fn say(stream: &mut UnixStream, id: i64) {
+        let word = format!(
+            r#"{{"type":"result","result_id":"{id}","epoch":1,"took_us":70,"envelope":{{"ok":true,"return":null}}}}"#
+        );
+        let mut frame = Vec::new();
+        frames::write(word.as_bytes(), &mut frame);
+        stream.write_all(&frame).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_and_not_read_counts_when_something_else_is_to_end_the_run() {
+        let course = async {
+            let mut met = met().await;
+            assert!(met.child.overheard(&run(1)).is_none());
+            (1..=2).for_each(|id| say(&mut met.stream, id));
+            for id in 1..=2 {
+                assert!(matches!(met.child.overheard(&run(id)), Some(Answer::Envelope(_))), "{id}");
+                assert_eq!(met.child.took.take(), Some(Duration::from_micros(70)));
+            }
+            assert!(met.child.overheard(&run(3)).is_none());
+        };
+        LocalSet::new().run_until(course).await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_though_its_childs_end_is_known_first() {
+        let course = async {
+            let mut met = met().await;
+            say(&mut met.stream, 1);
+            drop(met.stream);
+            met.end.send(0).unwrap();
+            assert!(matches!(met.child.answer(&run(1)).await, Answer::Envelope(_)));
+            assert!(matches!(met.child.answer(&run(2)).await, Answer::NotBegun { .. }));
+        };
+        LocalSet::new().run_until(course).await;
+    }
 }

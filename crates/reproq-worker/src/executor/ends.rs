@@ -12,7 +12,6 @@ use super::output::Captured;
 use super::socket::Socket;
 use super::wear::Service;
 use super::{ExecutorError, frames};
-use crate::settings::ExecutorSettings;
 
 /// The worker's ends.
 pub(super) struct Ours {
@@ -48,15 +47,16 @@ impl Ours {
         end: End,
         origin: Origin,
         edition: Edition,
-        settings: &ExecutorSettings,
+        max_log_bytes: usize,
     ) -> Result<Child, ExecutorError> {
-        let mut output = Captured::new(settings.max_log_bytes, true);
+        let mut output = Captured::new(max_log_bytes, true);
+        let socket = Socket::new(self.stream);
         for (stream, pipe) in [(Stream::Stdout, self.stdout), (Stream::Stderr, self.stderr)] {
-            output.read(stream, pipe).map_err(refused("a pipe for a child"))?;
+            output.read(stream, pipe, Some(socket.descriptor())).map_err(refused("a pipe for a child"))?;
         }
         Ok(Child {
             pid,
-            socket: Socket::new(self.stream),
+            socket,
             output,
             end,
             received: frames::FrameBuffer::default(),

@@ -19,6 +19,7 @@ mod logs;
 pub(crate) mod memory;
 mod notes;
 mod output;
+mod pipe;
 mod process;
 mod reload;
 mod seat;

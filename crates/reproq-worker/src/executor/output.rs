@@ -6,15 +6,16 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use reproq_store::Stream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::net::unix::pipe::Receiver;
-use tokio::task::{JoinHandle, yield_now};
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, sleep};
+
+use super::pipe::{Level, Pipe, has_unread};
 
 /// Bytes of an attempt's output that go to the worker's standard error, too. What a task prints without end must not fill the disk
 /// that the worker's log is on.
@@ -22,6 +23,8 @@ const ECHOED: usize = 1 << 20;
 
 /// How long the output of a process that is given several short runs may wait. Short runs seldom print.
 const HURRIED: Duration = Duration::from_millis(20);
+/// How long to wait for an answer to be read.
+const UNREAD: Duration = Duration::from_millis(1);
 
 /// What a change of stream counts for, besides the text: output that changes with each letter must not take many times its room.
 const CHANGE: usize = 16;
@@ -29,7 +32,7 @@ const CHANGE: usize = 16;
 /// The end of what a process prints to both its streams, in the order in which it was read.
 pub(crate) struct Captured {
     kept: Rc<RefCell<Kept>>,
-    pipes: Vec<(Stream, Rc<Receiver>)>,
+    pipes: Vec<(Stream, Pipe)>,
     /// Whether the process works on one run after the other without waiting for us.
     hurried: Rc<Cell<bool>>,
     readers: Vec<JoinHandle<()>>,
@@ -78,28 +81,40 @@ impl Captured {
     }
 
     /// Starts to read a stream. Of what is in several at the same time, that of the one that was named first comes first: a process
-    /// that prints and then complains is to be read in this order, however late.
-    pub(crate) fn read(&mut self, stream: Stream, pipe: OwnedFd) -> std::io::Result<()> {
-        let pipe = Rc::new(Receiver::from_owned_fd(pipe)?);
-        let (source, sink) = (Rc::clone(&pipe), Rc::clone(&self.kept));
-        let (hurried, before) = (Rc::clone(&self.hurried), self.pipes.clone());
+    /// that prints and then complains is to be read in this order, however late. `answers` is the socket on which the process
+    /// answers one run after the other.
+    pub(crate) fn read(
+        &mut self,
+        stream: Stream,
+        pipe: OwnedFd,
+        answers: Option<Rc<OwnedFd>>,
+    ) -> std::io::Result<()> {
+        let pipe = Pipe::new(pipe)?;
+        let watch = pipe.watch()?;
+        self.pipes.push((stream, pipe.clone()));
+        let (pipes, sink, hurried) = (self.pipes.clone(), Rc::clone(&self.kept), Rc::clone(&self.hurried));
         self.readers.push(tokio::task::spawn_local(async move {
-            while source.readable().await.is_ok() {
-                // What is there may be of the run behind the one whose answer is on its way to whoever waits for it. That comes
-                // first; and a process that has printed begins no other run before it was read.
+            while let Ok(mut ready) = watch.readable().await {
                 if hurried.get() {
                     sleep(HURRIED).await;
                 }
-                yield_now().await;
-                for (stream, pipe) in &before {
-                    read_ready(*stream, &sink, |buffer| Ok(rustix::io::read(pipe, buffer)?));
+                // If no answer is unread after this moment, all of it is of the run that is waited for, or was printed before.
+                let levels: Vec<Level> = pipes.iter().map(|(_, pipe)| pipe.level()).collect();
+                if answers.as_deref().is_some_and(has_unread) {
+                    sleep(UNREAD).await;
+                    continue;
                 }
-                if !read_ready(stream, &sink, |buffer| source.try_read(buffer)) {
-                    return;
+                if levels.last().is_none_or(Level::is_empty) {
+                    if pipe.has_ended() {
+                        return pipe.take(pipe.level(), |bytes| sink.borrow_mut().add(stream, bytes));
+                    }
+                    ready.clear_ready();
+                }
+                for ((stream, pipe), level) in pipes.iter().zip(levels) {
+                    pipe.take(level, |bytes| sink.borrow_mut().add(*stream, bytes));
                 }
             }
         }));
-        self.pipes.push((stream, pipe));
         Ok(())
     }
 
@@ -123,7 +138,7 @@ impl Captured {
     /// the system itself: the event loop may not have heard of it yet.
     pub(crate) fn catch_up(&self) {
         for (stream, pipe) in &self.pipes {
-            read_ready(*stream, &self.kept, |buffer| Ok(rustix::io::read(pipe, buffer)?));
+            pipe.take(pipe.level(), |bytes| self.kept.borrow_mut().add(*stream, bytes));
         }
     }
 
@@ -176,24 +191,6 @@ impl View {
             chunks: kept.chunks(),
         })
     }
-}
-
-/// Takes what the pipe holds now. Returns whether there may be more later.
-fn read_ready(
-    stream: Stream,
-    kept: &RefCell<Kept>,
-    read: impl Fn(&mut [u8]) -> std::io::Result<usize>,
-) -> bool {
-    let mut buffer = [0; 16 * 1024];
-    // A process that prints without end must not keep the worker's one thread.
-    for _ in 0..16 {
-        match read(&mut buffer) {
-            Ok(0) => return false,
-            Ok(count) => kept.borrow_mut().add(stream, &buffer[..count]),
-            Err(error) => return error.kind() == ErrorKind::WouldBlock,
-        }
-    }
-    true
 }
 
 /// Shows what a task prints on the worker's standard error, where its log is. A log that nobody reads must not stop the

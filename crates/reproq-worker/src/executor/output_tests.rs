@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, yield_now};
 
 use super::*;
 
@@ -107,7 +107,7 @@ async fn what_is_in_the_pipes_belongs_to_what_is_asked_for() {
             let mut ends = Vec::new();
             for stream in [Stdout, Stderr] {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-                captured.read(stream, read).unwrap();
+                captured.read(stream, read, None).unwrap();
                 ends.push(std::fs::File::from(write));
             }
             ends[0].write_all(b"out").unwrap();
@@ -132,7 +132,7 @@ async fn what_is_there_at_the_same_time_begins_with_stdout() {
             let mut ends = Vec::new();
             for stream in [Stdout, Stderr] {
                 let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-                captured.read(stream, read).unwrap();
+                captured.read(stream, read, None).unwrap();
                 ends.push(std::fs::File::from(write));
             }
             // Whoever waits for stdout has not had its turn.
@@ -146,6 +146,31 @@ async fn what_is_there_at_the_same_time_begins_with_stdout() {
             };
             tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
             assert_eq!(captured.printed().unwrap().chunks, r#"[["o","out"],["e","err"]]"#);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn nothing_is_read_while_an_answer_is_unread() {
+    LocalSet::new()
+        .run_until(async {
+            let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            let mut captured = Captured::new(100, false);
+            let socket = ours.try_clone().unwrap();
+            captured.read(Stdout, read, Some(Rc::new(socket.into()))).unwrap();
+            theirs.write_all(b"an answer").unwrap();
+            std::fs::File::from(write).write_all(b"of the next run").unwrap();
+            // The reader has had its turns, and another of its pauses.
+            sleep(UNREAD * 20).await;
+            assert_eq!(captured.view().total(), 0);
+            std::io::Read::read(&mut &ours, &mut [0; 16]).unwrap();
+            let all = async {
+                while captured.view().total() < 15 {
+                    sleep(UNREAD).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(5), all).await.unwrap();
         })
         .await;
 }

@@ -146,7 +146,7 @@ impl OneShot {
             Some(read)
         };
         self.stdout = Some(Receiver::from_owned_fd(out_read)?);
-        self.output.read(Stream::Stderr, err_read)?;
+        self.output.read(Stream::Stderr, err_read, None)?;
         // What a task starts and leaves to its fate stays below the attempt.
         let set = self.settings.environment();
         let extra = Some((self.notes.open()?, Named::Variable(notes::VARIABLE.to_owned())));

@@ -36,7 +36,7 @@ pub(crate) struct Seat {
     occupant: Occupant,
     /// The warm child, while a run that needs a process of its own has its turn.
     aside: Option<Box<Child>>,
-    /// How often the guard had killed everything when the attempt began.
+    /// How often the guard had killed everything when the process was got hold of.
     overdue: u64,
     /// Takes over when the warm child has served long enough; that works on until it is here.
     successor: Option<JoinHandle<Result<Child, ExecutorError>>>,
@@ -80,6 +80,7 @@ impl Seat {
 
     /// Gets hold of a process for a run; with `alone`, one that no other run shares. The caller may stop waiting at any time.
     pub(crate) async fn prepare(&mut self, run: &ClaimedRun, alone: bool) -> Result<(), ExecutorError> {
+        self.overdue = self.executors.guard.overdue();
         match (self.executors.isolation(run), &self.group) {
             (Isolation::Pool, Some(group)) if !alone => {
                 self.occupant = Occupant::Share(group.join(&self.executors, run).await?);
@@ -186,9 +187,8 @@ impl Seat {
     }
 
     /// Makes sure that what is started now ends at that time, even if this process is stopped before it can see to that.
-    pub(crate) fn trust(&mut self, until: Instant) {
+    pub(crate) fn trust(&self, until: Instant) {
         self.executors.guard.trust_no_longer(until);
-        self.overdue = self.executors.guard.overdue();
     }
 
     /// Whether the guard has killed the attempt's process since, because the worker had fallen silent. Certain after a kill.
@@ -229,6 +229,14 @@ impl Seat {
             Occupant::OneShot(process) => process.answer().await,
             Occupant::Share(share) => share.answer().await,
             Occupant::None => Answer::NotBegun { why: "there is no process".to_owned() },
+        }
+    }
+
+    /// What the process has said of the run and nobody has read yet.
+    pub(crate) fn overheard(&mut self, run: &ClaimedRun) -> Option<Answer> {
+        match &mut self.occupant {
+            Occupant::Child(child) | Occupant::Fork(child) => child.overheard(run),
+            Occupant::OneShot(_) | Occupant::Share(_) | Occupant::None => None,
         }
     }
 

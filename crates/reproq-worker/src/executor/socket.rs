@@ -20,6 +20,10 @@ impl Socket {
         Self { stream: Rc::new(stream), watch: None }
     }
 
+    pub(super) fn descriptor(&self) -> Rc<OwnedFd> {
+        Rc::clone(&self.stream)
+    }
+
     /// Waits until it can be read, or also written if `writes`.
     pub(super) async fn ready(&mut self, writes: bool) -> std::io::Result<Ready> {
         let watch = match &mut self.watch {
@@ -35,12 +39,18 @@ impl Socket {
         self.watch = None;
     }
 
-    /// Reads what is there, and appends it; nothing was there if that is a [`WouldBlock`](std::io::ErrorKind::WouldBlock).
+    /// Reads what the runtime knows to be there, and appends it; 0 at the end of the stream, and a
+    /// [`WouldBlock`](std::io::ErrorKind::WouldBlock) if nothing is.
     pub(super) fn read(&self, into: &mut Vec<u8>) -> std::io::Result<usize> {
         match &self.watch {
             Some(watch) => watch.try_io(Interest::READABLE, |stream| unix::receive(stream, into)),
-            None => unix::receive(&self.stream, into),
+            None => self.read_now(into),
         }
+    }
+
+    /// The same of what the kernel has, of which the runtime may not have heard yet.
+    pub(super) fn read_now(&self, into: &mut Vec<u8>) -> std::io::Result<usize> {
+        unix::receive(&self.stream, into)
     }
 
     /// Writes as much as it takes.
@@ -87,6 +97,17 @@ mod tests {
         child.write_all(b"two").unwrap();
         assert!(timeout(SOON, socket.ready(false)).await.unwrap().unwrap().is_readable());
         assert_eq!((socket.read(&mut words).unwrap(), words.as_slice()), (3, b"onetwo".as_slice()));
+    }
+
+    #[tokio::test]
+    async fn what_is_there_can_be_read_before_the_runtime_has_heard_of_it() {
+        let (mut socket, mut child) = pair();
+        let mut words = Vec::with_capacity(16);
+        assert!(timeout(SOON, socket.ready(true)).await.unwrap().unwrap().is_writable());
+        child.write_all(b"one").unwrap();
+        // The runtime has had no turn since.
+        assert_eq!(socket.read(&mut words).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(socket.read_now(&mut words).unwrap(), 3);
     }
 
     #[tokio::test]

@@ -51,7 +51,7 @@ pub(super) async fn start(
     let (deeds, asked) = mpsc::unbounded_channel();
     let (sender, ended) = oneshot::channel();
     tokio::task::spawn_local(accompany(launched, asked, sender));
-    ours.child(pid, End::Awaited(ended), Origin::Started(deeds), edition, settings)
+    ours.child(pid, End::Awaited(ended), Origin::Started(deeds), edition, settings.max_log_bytes)
 }
 
 /// Does to a process what it is asked to, and tells of its end.

@@ -115,7 +115,7 @@ impl Process {
         };
         let launched = guard.launch(launch).await.map_err(spawn)?;
         let mut output = Captured::new(64 * 1024, false);
-        output.read(Stream::Stderr, read_end).map_err(refused("the zygote's output"))?;
+        output.read(Stream::Stderr, read_end, None).map_err(refused("the zygote's output"))?;
         let control = Rc::new(unix::watch(ours).map_err(refused("the zygote's socket"))?);
         let mut process = Self {
             control,
@@ -240,7 +240,13 @@ impl Process {
         // Or its end would never be seen on the stream.
         drop(theirs);
         let edition = self.edition.clone();
-        ours.child(pid, End::Awaited(ended), Origin::Forked { _zygote: self }, edition, settings)
+        ours.child(
+            pid,
+            End::Awaited(ended),
+            Origin::Forked { _zygote: self },
+            edition,
+            settings.max_log_bytes,
+        )
     }
 }
 
