@@ -19,7 +19,7 @@ use super::super::unix;
 use super::now;
 use super::packets::{Report, Request};
 use super::spawn::{Start, spawn};
-use super::tree::Tree;
+use super::tree::{Tree, has_strangers};
 
 /// More descriptors never come with one packet.
 const DESCRIPTORS: usize = 4;
@@ -121,8 +121,10 @@ impl Guard {
                 self.end_all()?;
                 self.trust = None;
             }
-            if !self.sweeps.is_empty() || self.dying.is_some() || Instant::now() >= self.look_at {
+            if !self.sweeps.is_empty() || self.dying.is_some() {
                 self.sweep()?;
+            } else if Instant::now() >= self.look_at {
+                self.look()?;
             }
             self.flush();
         }
@@ -217,7 +219,16 @@ impl Guard {
         self.look_at = Instant::now();
     }
 
-    /// Kills what dead processes have left behind.
+    /// Kills what dead processes have left behind, if they have.
+    fn look(&mut self) -> io::Result<()> {
+        if has_strangers(|pid| self.spawned.contains_key(&pid)) {
+            return self.sweep();
+        }
+        self.look_at = Instant::now() + LOOK;
+        Ok(())
+    }
+
+    /// Kills what dead processes have left behind, and answers who has asked for that.
     fn sweep(&mut self) -> io::Result<()> {
         let began = Instant::now();
         let spawned = &self.spawned;

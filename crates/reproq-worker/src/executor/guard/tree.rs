@@ -90,6 +90,14 @@ impl Tree {
     }
 }
 
+/// Whether this process, of one thread, has children that are not spared. What is left behind becomes its child, so without
+/// any there is nothing to kill, and nobody has to look at every process of the machine. One that ends while the kernel lists
+/// them may hide another, until the next look. Without such a list: perhaps.
+pub(super) fn has_strangers(spared: impl Fn(i32) -> bool) -> bool {
+    let Ok(children) = fs::read_to_string("/proc/thread-self/children") else { return true };
+    children.split_ascii_whitespace().any(|pid| !pid.parse().is_ok_and(&spared))
+}
+
 /// All processes between `root` and the leaves, but for the spared children of `root` and what is below them.
 fn below(root: i32, all: &[Seen], spared: impl Fn(i32) -> bool) -> Vec<Seen> {
     let mut children: HashMap<i32, Vec<&Seen>> = HashMap::new();
@@ -132,6 +140,17 @@ fn parse(pid: i32, stat: &str) -> Option<Seen> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_child_is_a_stranger_unless_it_is_spared_and_until_it_is_reaped() {
+        assert!(!has_strangers(|_| false));
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(has_strangers(|_| false) && !has_strangers(|spared| spared == pid));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!has_strangers(|_| false));
+    }
 
     fn seen(pid: i32, parent: i32) -> Seen {
         Seen { pid, parent, ended: false, started: 1 }
