@@ -181,12 +181,13 @@ def test_behind_a_transaction_pooler(settings, backend, built):
     assert built[-14:] == [True] * 14
 
 
-@committed
-def test_an_interrupted_wait_stores_nothing_and_leaves_the_connection_usable(settings, backend):
+@pytest.fixture
+def held_twin(settings):
+    """The thread of another transaction, which holds the row that ``spec_of(15)`` would be a twin of."""
     settings.REPROQ_DEFAULT_DB_ALIAS = "postgres"
     held, over = threading.Event(), threading.Event()
 
-    def hold_a_twin():
+    def hold():
         with transaction.atomic(using="postgres"):
             insert_runs("postgres", [spec_of(15)])
             held.set()
@@ -194,12 +195,19 @@ def test_an_interrupted_wait_stores_nothing_and_leaves_the_connection_usable(set
             transaction.set_rollback(True, using="postgres")
         connections["postgres"].close()
 
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(30)
+    yield holder
+    over.set()
+    holder.join()
+
+
+@committed
+def test_an_interrupted_wait_stores_nothing_and_leaves_the_connection_usable(held_twin, backend):
     def interrupt(*_):
         raise Interrupted
 
-    holder = threading.Thread(target=hold_a_twin)
-    holder.start()
-    held.wait(30)
     before = signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 0.5)
     try:
@@ -208,39 +216,20 @@ def test_an_interrupted_wait_stores_nothing_and_leaves_the_connection_usable(set
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        over.set()
-        holder.join()
+    assert held_twin.is_alive()
     assert numbers("postgres") == []
-    backend.bulk_enqueue([(tasks.echo, [number]) for number in range(COUNT)])
-    assert numbers("postgres") == list(range(COUNT))
+    backend.bulk_enqueue([(tasks.echo, [number]) for number in range(15)])
+    assert numbers("postgres") == list(range(15))
 
 
 @committed
-def test_what_is_refused_meanwhile_waits_for_nobodys_row(settings, backend):
+def test_what_is_refused_meanwhile_waits_for_nobodys_row(held_twin, backend):
     """The second statement is on its way, and waits for a twin, when the third turns out to be bad."""
-    settings.REPROQ_DEFAULT_DB_ALIAS = "postgres"
-    held, over = threading.Event(), threading.Event()
-
-    def hold_a_twin():
-        with transaction.atomic(using="postgres"):
-            insert_runs("postgres", [spec_of(15)])
-            held.set()
-            over.wait(30)
-            transaction.set_rollback(True, using="postgres")
-        connections["postgres"].close()
-
-    holder = threading.Thread(target=hold_a_twin)
-    holder.start()
-    held.wait(30)
-    try:
-        items = [(tasks.echo, [number]) for number in range(COUNT)]
-        with pytest.raises(TypeError, match="too many positional arguments"):
-            backend.bulk_enqueue([*items, (tasks.echo, [1, 2])])
-        assert holder.is_alive()
-        assert numbers("postgres") == []
-    finally:
-        over.set()
-        holder.join()
+    items = [(tasks.echo, [number]) for number in range(COUNT)]
+    with pytest.raises(TypeError, match="too many positional arguments"):
+        backend.bulk_enqueue([*items, (tasks.echo, [1, 2])])
+    assert held_twin.is_alive()
+    assert numbers("postgres") == []
 
 
 @committed

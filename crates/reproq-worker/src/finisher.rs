@@ -155,8 +155,8 @@ impl<F: Fn(), G: Fn() -> bool> Finisher<F, G> {
             if !open && waiting.is_empty() {
                 return;
             }
-            let some = !arrived.is_empty() && arrived.len() < BATCH && self.spool.bytes.get() < BATCH_BYTES;
-            if some && (self.is_pressed)() {
+            let few = !arrived.is_empty() && arrived.len() < BATCH && self.spool.bytes.get() < BATCH_BYTES;
+            if few && (self.is_pressed)() {
                 sleep(GATHER).await;
                 while arrived.len() < BATCH
                     && let Ok(more) = left.try_recv()

@@ -147,7 +147,7 @@ impl Child {
 
     /// What it has said of the run and nobody has read yet. Before its end is decided otherwise: an answer that is there counts.
     pub(super) fn overheard(&mut self, run: &ClaimedRun) -> Option<Answer> {
-        // Its end, or whatever is wrong, comes again to whoever waits.
+        // Its end comes again to whoever waits; one whose words are wrong is killed by whoever has asked, answer or not.
         while self.socket.read_now(self.received.room()).is_ok_and(|count| count > 0) {}
         self.heard(run).ok().flatten()
     }
@@ -240,7 +240,7 @@ impl Child {
     }
 
     /// Leaves it alone with its line for a moment, and reads at once what it has said meanwhile. To be woken by each answer
-    /// would cost the worker, and the child that wakes it, about as much as a short task.
+    /// would cost the worker, and the child that wakes it, a good part of what a short task costs.
     async fn linger(&mut self) -> Result<(), Silence> {
         self.socket.leave_alone();
         sleep(LINGER).await;

@@ -15,7 +15,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, sleep};
 
-use super::pipe::{Level, Pipe, has_unread};
+use super::pipe::{Level, Pipe};
+use super::unix;
 
 /// Bytes of an attempt's output that go to the worker's standard error, too. What a task prints without end must not fill the disk
 /// that the worker's log is on.
@@ -100,7 +101,7 @@ impl Captured {
                 }
                 // If no answer is unread after this moment, all of it is of the run that is waited for, or was printed before.
                 let levels: Vec<Level> = pipes.iter().map(|(_, pipe)| pipe.level()).collect();
-                if answers.as_deref().is_some_and(has_unread) {
+                if answers.as_deref().is_some_and(unix::has_unread) {
                     sleep(UNREAD).await;
                     continue;
                 }

@@ -13,7 +13,7 @@ use super::unix;
 #[derive(Clone)]
 pub(super) struct Pipe(Rc<OwnedFd>);
 
-/// What is in pipes at one moment.
+/// How much is in a pipe at one moment, in bytes.
 pub(super) struct Level(u64);
 
 impl Pipe {
@@ -58,11 +58,6 @@ impl Level {
     pub(super) const fn is_empty(&self) -> bool {
         self.0 == 0
     }
-}
-
-/// Whether a process has said something to the worker that has not been read.
-pub(super) fn has_unread(socket: &OwnedFd) -> bool {
-    ioctl_fionread(socket).is_ok_and(|count| count > 0)
 }
 
 #[cfg(test)]

@@ -70,6 +70,11 @@ pub(super) fn receive(socket: impl AsFd, into: &mut Vec<u8>) -> std::io::Result<
     Ok(count)
 }
 
+/// Whether there is something to be read. The end of the stream is nothing.
+pub(super) fn has_unread(socket: impl AsFd) -> bool {
+    rustix::io::ioctl_fionread(socket).is_ok_and(|count| count > 0)
+}
+
 /// Writes as much as the socket takes.
 pub(super) fn send(socket: impl AsFd, bytes: &[u8]) -> std::io::Result<usize> {
     Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?)
