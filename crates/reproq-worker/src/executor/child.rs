@@ -183,7 +183,12 @@ impl Child {
             );
         }
         self.retired = frame.retire;
-        self.unread = frame.output;
+        if frame.output {
+            // It begins no other run before the pipes are empty. If it has answered more, they were: what is there is not this run's.
+            let (received, socket) = (&self.received, &self.socket);
+            self.output.catch_up_if(|| received.is_empty() && !unix::has_unread(socket));
+        }
+        self.unread = false;
         // One that has printed waits until that is read.
         self.busy &= !frame.output;
         self.took = frame.took_us.map(Duration::from_micros);
@@ -450,6 +455,7 @@ pub(super) fn frame(run: &ClaimedRun, worker_id: &str) -> Result<Vec<u8>, serde_
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::future::ready;
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
@@ -465,6 +471,8 @@ mod tests {
         child: Child,
         /// The child's end of the stream.
         stream: UnixStream,
+        /// What it prints into.
+        stdout: File,
         /// Tells how it has ended.
         end: oneshot::Sender<i32>,
         _deeds: mpsc::UnboundedReceiver<Deed>,
@@ -484,7 +492,7 @@ mod tests {
             _ = child.answer(&first) => unreachable!("it has said nothing"),
             () = ready(()) => {}
         }
-        Met { child, stream: theirs.stream.into(), end, _deeds: asked }
+        Met { child, stream: theirs.stream.into(), stdout: theirs.stdout.into(), end, _deeds: asked }
     }
 
     fn run(id: i64) -> ClaimedRun {
@@ -499,8 +507,12 @@ mod tests {
     }
 
     fn say(stream: &mut UnixStream, id: i64) {
+        say_printed(stream, id, false);
+    }
+
+    fn say_printed(stream: &mut UnixStream, id: i64, output: bool) {
         let word = format!(
-            r#"{{"type":"result","result_id":"{id}","epoch":1,"took_us":70,"envelope":{{"ok":true,"return":null}}}}"#
+            r#"{{"type":"result","result_id":"{id}","epoch":1,"took_us":70,"output":{output},"envelope":{{"ok":true,"return":null}}}}"#
         );
         let mut frame = Vec::new();
         frames::write(word.as_bytes(), &mut frame);
@@ -518,6 +530,23 @@ mod tests {
                 assert_eq!(met.child.took.take(), Some(Duration::from_micros(70)));
             }
             assert!(met.child.overheard(&run(3)).is_none());
+        };
+        LocalSet::new().run_until(course).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_in_the_pipes_is_the_answered_runs_unless_another_was_answered_since() {
+        let course = async {
+            let mut met = met().await;
+            say_printed(&mut met.stream, 1, true);
+            met.stdout.write_all(b"of the first").unwrap();
+            assert!(met.child.overheard(&run(1)).is_some());
+            assert_eq!(met.child.output.view().total(), 12);
+            say_printed(&mut met.stream, 2, true);
+            say(&mut met.stream, 3);
+            met.stdout.write_all(b"of one after the third").unwrap();
+            assert!(met.child.overheard(&run(2)).is_some());
+            assert_eq!(met.child.output.view().total(), 12);
         };
         LocalSet::new().run_until(course).await;
     }

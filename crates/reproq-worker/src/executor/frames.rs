@@ -55,6 +55,11 @@ impl FrameBuffer {
         &mut self.bytes
     }
 
+    /// Whether everything that was read has been taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
     /// The payload of the next whole frame, if it is there.
     pub(super) fn take(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let rest = &self.bytes[self.start..];

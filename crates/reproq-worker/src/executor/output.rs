@@ -138,8 +138,16 @@ impl Captured {
     /// Takes what is in the pipes. A process flushes before it answers, so what belongs to an answered attempt is there by then. Asks
     /// the system itself: the event loop may not have heard of it yet.
     pub(crate) fn catch_up(&self) {
-        for (stream, pipe) in &self.pipes {
-            pipe.take(pipe.level(), |bytes| self.kept.borrow_mut().add(*stream, bytes));
+        self.catch_up_if(|| true);
+    }
+
+    /// The same, if that is true after it is known how much there is.
+    pub(crate) fn catch_up_if(&self, wanted: impl FnOnce() -> bool) {
+        let levels: Vec<Level> = self.pipes.iter().map(|(_, pipe)| pipe.level()).collect();
+        if wanted() {
+            for ((stream, pipe), level) in self.pipes.iter().zip(levels) {
+                pipe.take(level, |bytes| self.kept.borrow_mut().add(*stream, bytes));
+            }
         }
     }
 
