@@ -63,7 +63,14 @@ def insert_runs(
                 + ("`." if alias == "default" else f" --database {alias}`.")
             )
         raise
+    tell(alias)
     return chunks.answers()
+
+
+def tell(alias: str) -> None:
+    """After a transaction that has inserted runs. PostgreSQL notifies workers itself, as it commits."""
+    if connections[alias].vendor == "sqlite":
+        enqueue_sqlite.tell(alias)
 
 
 class _Chunks:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,6 +50,20 @@ def _insert_rest(cursor: Any, rows: list[dict[str, Any]], start: int) -> Iterato
     )
     for result_id, enqueued_at in cursor.fetchall():
         yield start + result_id - ids[0], Inserted(result_id, _from_sqlite(enqueued_at))
+
+
+def tell(alias: str) -> None:
+    """Tells the worker that runs are there, unless the caller's transaction is still open.
+
+    It watches the log, but hears of a commit's writes before their flush, and runs are there after it. Then
+    the log's times change once more. Untold, a worker finds them by looking again and again after a write,
+    a millisecond or two later.
+    """
+    connection = connections[alias]
+    if not connection.in_atomic_block:
+        # There is no log without a worker that has asked for one, or where the file is none.
+        with suppress(OSError):
+            os.utime(f"{connection.settings_dict['NAME']}-wal")
 
 
 def _row(spec: RunSpec) -> dict[str, Any]:

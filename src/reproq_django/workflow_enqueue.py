@@ -24,7 +24,7 @@ from django.tasks.signals import task_enqueued
 
 from reproq_django.backend import ReproqBackend
 from reproq_django.db import default_alias, queue_alias
-from reproq_django.enqueue import insert_runs
+from reproq_django.enqueue import insert_runs, tell
 from reproq_django.listening import enqueue_is_heard
 from reproq_django.models import WorkflowRun, WorkflowStep
 from reproq_django.new_rows import Inserted
@@ -110,6 +110,7 @@ class _Storing:
                 for run, spec in zip(self.plan.runs, self._specs, strict=True)
             ]
             self._insert(specs)
+        tell(self.alias)
 
     def _insert(self, specs: list[RunSpec]) -> None:
         rows = insert_runs(self.alias, specs)

@@ -1,6 +1,9 @@
 """The one INSERT, on both databases."""
 
+import sqlite3
+import sys
 import threading
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,10 +15,11 @@ from django.utils import timezone
 from reproq_django import enqueue
 from reproq_django.conf import BackendOptions
 from reproq_django.enqueue import insert_runs
-from reproq_django.models import TaskRun, Worker
+from reproq_django.models import TaskRun, Worker, WorkflowEvent
 from reproq_django.new_rows import Inserted
 from reproq_django.spec import build
 from reproq_django.status import Dedup, RunStatus
+from reproq_django.workflows import call, group
 from testapp import tasks
 
 pytestmark = pytest.mark.django_db(databases=["default", "postgres"])
@@ -331,3 +335,38 @@ def test_postgres_wakes_workers_that_sleep(settings, postgres_cluster, wants_wak
                 break
             got.append(notification.payload)
     assert got == heard
+
+
+def _runs_that_others_see():
+    with closing(sqlite3.connect(connections["default"].settings_dict["NAME"])) as other:
+        return other.execute("SELECT count(*) FROM task_runs").fetchone()[0]
+
+
+@pytest.fixture
+def seen_when_told():
+    """How many runs another connection sees, each time that the times of the log are changed."""
+    counts: list[int] = []
+    listening = True
+
+    def audit(event, arguments):
+        if listening and event == "os.utime" and str(arguments[0]).endswith("-wal"):
+            counts.append(_runs_that_others_see())
+
+    # There is no way to remove one.
+    sys.addaudithook(audit)
+    yield counts
+    listening = False
+
+
+@committed
+def test_the_worker_of_a_file_is_told_when_others_can_see_the_runs(seen_when_told):
+    insert_runs("default", [spec_of(tasks.noop, number) for number in range(3)])
+    with transaction.atomic():
+        insert_runs("default", [spec_of(tasks.noop, 3)])
+    assert seen_when_told == [3]
+    assert _runs_that_others_see() == 4
+    group(call(tasks.noop, 4)).enqueue()
+    assert seen_when_told == [3, 5]
+    # A member that goes before its time leaves an event behind.
+    TaskRun.objects.using("default").all().delete()
+    WorkflowEvent.objects.using("default").all().delete()

@@ -98,6 +98,14 @@ async fn sqlite_understands_every_statement() {
     every_statement_is_understood(&Database::sqlite().await, "sqlite").await;
 }
 
+/// See .cargo/config.toml; whoever builds the binary some other way finds out here.
+#[tokio::test]
+async fn sqlite_plans_a_statement_once() {
+    let db = Database::sqlite().await;
+    let options = db.rows("PRAGMA compile_options").await;
+    assert!(options.iter().flatten().flatten().any(|option| option == "ENABLE_QPSG"), "{options:?}");
+}
+
 #[tokio::test]
 async fn postgres_understands_every_statement() {
     every_statement_is_understood(&Database::postgres().await, "postgres").await;
