@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from executor.waiting import gone
-from reproq_django.execution import pages
+from reproq_django.execution import immortal, pages
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_what_is_imported_lies_in_one_piece(environment, reserves):
     # What libraries do: they are mapped between the arenas. So large that they fit into no gap.
     code = f"""
 import mmap
-from reproq_django.execution import pages
+from reproq_django.execution import immortal, pages
 reserved = pages.reserve() if {reserves} else []
 objects, libraries = [], []
 for _ in range(16):
@@ -109,3 +109,60 @@ def test_huge_pages_are_whole_ones_of_this_process_alone():
     held[::4096] = b"x" * len(held[::4096])
     pages.collapse()
     assert held[::4096] == b"x" * len(held[::4096])
+
+
+_COPIED = """
+import os, resource
+from reproq_django.execution import immortal
+# As many references as will fit, to objects on hundreds of pages.
+objects = [[] for _ in range(50_000)]
+marked = immortal.immortalize() if {immortal} else 0
+pid = os.fork()
+if pid == 0:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for one in objects:
+        another = one
+    print(marked, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+"""
+
+
+def test_to_refer_to_what_was_there_before_a_fork_copies_nothing(environment):
+    def copied(*, immortal):
+        command = [sys.executable, "-c", _COPIED.format(immortal=immortal)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        marked, pages = map(int, done.stdout.split())
+        assert (marked > 50_000) == immortal
+        return pages
+
+    assert copied(immortal=True) < copied(immortal=False) / 5
+
+
+def test_what_nobody_counts_is_never_freed_and_does_no_harm(environment):
+    code = """
+import gc, sys, weakref
+from reproq_django.execution import immortal
+class Kept: pass
+def call(): return "constant", Kept
+kept, lasting = Kept(), weakref.ref(call)
+reference = weakref.ref(kept)
+uncounted = sys.getrefcount(None)
+assert immortal.immortalize()
+assert sys.getrefcount(call) == sys.getrefcount(call.__code__) == sys.getrefcount(Kept) == uncounted
+later = Kept()
+assert sys.getrefcount(later) < 10
+fleeting = weakref.ref(later)
+del kept, later, call
+gc.collect()
+assert reference() is not None and lasting()()[0] == "constant" and fleeting() is None
+"""
+    # With all of the interpreter's end.
+    command = [sys.executable, "-X", "dev", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_interpreter_of_another_make_is_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 99, 0))
+    assert immortal.immortalize() == 0

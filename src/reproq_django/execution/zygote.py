@@ -98,13 +98,15 @@ def _get_ready(reserved: list[bytes]) -> None:
     Args:
         reserved: what ``pages.reserve`` has returned before the site was imported.
     """
-    from reproq_django.execution import rehearsal
+    # Late: it has nothing to do with a site that cannot be forked.
+    from reproq_django.execution import immortal, rehearsal
 
     rehearsal.rehearse()
     gc.collect()
     # Once more: the collector has emptied caches that each child would fill for itself.
     rehearsal.rehearse()
-    # Out of the collector's sight, pages stay unwritten and shared.
+    # Out of the collector's sight and uncounted, pages stay unwritten and shared.
+    immortal.immortalize()
     gc.freeze()
     pages.collapse()
     # Only now: what ends in the midst of a huge page is part of one nevertheless.
