@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.db import OperationalError, ProgrammingError, connections, models, transaction
 
@@ -41,7 +41,7 @@ def insert_runs(
     """
     connection = connections[alias]
     on_postgres = connection.vendor == "postgresql"
-    chunks = _Chunks(specs if on_postgres else list(specs), answer)
+    chunks = _Chunks(specs if on_postgres else list(specs), _dialect(alias).parameters, answer)
     if not chunks.more:
         return []
     chunk = chunks.take()
@@ -52,7 +52,7 @@ def insert_runs(
             while chunk:
                 # SQLite works in this thread, and nobody else may write as long as it does.
                 meanwhile = chunks.prepare if on_postgres and not alone else nothing
-                chunks.inserted(chunk, _insert_chunk(alias, chunk, meanwhile))
+                chunks.inserted(chunk.specs, _Insertion(alias, chunk, meanwhile).complete())
                 chunk = chunks.take()
     except (OperationalError, ProgrammingError) as error:
         # PostgreSQL's OperationalErrors are others: a deadlock names the table too.
@@ -73,26 +73,42 @@ def tell(alias: str) -> None:
         enqueue_sqlite.tell(alias)
 
 
+def _dialect(alias: str) -> Any:
+    """The module that has the INSERT for that database."""
+    return enqueue_postgres if connections[alias].vendor == "postgresql" else enqueue_sqlite
+
+
+class _Chunk(NamedTuple):
+    """The runs of one statement, and its parameters."""
+
+    specs: list[RunSpec]
+    parameters: Any
+
+
 class _Chunks:
     """Specs by the statement, and what callers are told of those that are in."""
 
     def __init__(
-        self, specs: Iterable[RunSpec], answer: Callable[[RunSpec, Inserted | TaskRun], Any] | None
+        self,
+        specs: Iterable[RunSpec],
+        parameters: Callable[[list[RunSpec]], Any],
+        answer: Callable[[RunSpec, Inserted | TaskRun], Any] | None,
     ) -> None:
         self._specs = iter(specs)
         self._next = next(self._specs, None)
-        self._prepared: list[RunSpec] = []
+        self._parameters = parameters
+        self._ahead: _Chunk | None = None
         self._answer = answer
         self._answers: list[Any] = []
         self._unanswered: list[tuple[list[RunSpec], list[Inserted | TaskRun | None]]] = []
 
     @property
     def more(self) -> bool:
-        return self._next is not None or bool(self._prepared)
+        return self._next is not None or self._ahead is not None
 
-    def take(self) -> list[RunSpec]:
-        """The specs of the next statement; none: that was all."""
-        chunk, self._prepared = self._prepared or self._cut(), []
+    def take(self) -> _Chunk | None:
+        """What the next statement inserts; None: that was all."""
+        chunk, self._ahead = self._ahead or self._cut(), None
         return chunk
 
     def inserted(self, specs: list[RunSpec], rows: list[Inserted | TaskRun | None]) -> None:
@@ -100,7 +116,7 @@ class _Chunks:
 
     def prepare(self) -> None:
         """What can be done while a chunk is being inserted: make the next one, answer for those before."""
-        self._prepared = self._cut()
+        self._ahead = self._cut()
         self.answers()
 
     def answers(self) -> list[Any]:
@@ -114,7 +130,7 @@ class _Chunks:
         self._unanswered.clear()
         return self._answers
 
-    def _cut(self) -> list[RunSpec]:
+    def _cut(self) -> _Chunk | None:
         chunk: list[RunSpec] = []
         size = 0
         while (spec := self._next) is not None:
@@ -123,61 +139,66 @@ class _Chunks:
                 break
             chunk.append(spec)
             self._next = next(self._specs, None)
-        return chunk
+        return _Chunk(chunk, self._parameters(chunk)) if chunk else None
 
 
-def _insert_chunk(
-    alias: str, specs: list[RunSpec], meanwhile: Callable[[], None]
-) -> list[Inserted | TaskRun | None]:
-    """``meanwhile`` is called once, while the server is at work."""
-    connection = connections[alias]
-    insert = enqueue_postgres.insert if connection.vendor == "postgresql" else enqueue_sqlite.insert
-    # Two enqueues that share specs insert them in one order, so neither waits for a row of the other's while
-    # it holds one that the other waits for. Trying again would break the order for what is held until the
-    # caller's transaction ends, unless all of it is let go first.
-    lets_go = connection.vendor == "postgresql" and connection.in_atomic_block and len(specs) > 1
-    answers: list[Inserted | TaskRun | None] = [None] * len(specs)
-    waiting = list(range(len(specs)))
-    for attempt in range(1, _TWIN_ATTEMPTS + 1):
-        try:
-            with transaction.atomic(using=alias) if lets_go else nullcontext():
-                _insert_once(alias, insert, specs, waiting, answers, meanwhile)
-                meanwhile = nothing
-                waiting = [index for index in waiting if answers[index] is None]
-                if waiting and lets_go and attempt < _TWIN_ATTEMPTS:
-                    raise _LetGo
-        except _LetGo:
-            waiting = list(range(len(specs)))
-            answers = [None] * len(specs)
-        if not waiting:
-            return answers
-    # Twins come and go faster than they can be looked at: run these, rather than lose them.
-    fresh = [replace(specs[index], dedup=Dedup.NONE) for index in waiting]
-    for position, inserted in insert(alias, fresh, nothing):
-        answers[waiting[position]] = inserted
-    return answers
+class _Insertion:
+    """The runs of one statement on their way in: each becomes a row, or finds the twin that stands for it."""
+
+    def __init__(self, alias: str, chunk: _Chunk, meanwhile: Callable[[], None]) -> None:
+        """``meanwhile`` is called once, while the server is at work."""
+        self._alias, self._specs, self._parameters = alias, chunk.specs, chunk.parameters
+        self._meanwhile = meanwhile
+        self._dialect = _dialect(alias)
+        self._start()
+
+    def _start(self) -> None:
+        self._answers: list[Inserted | TaskRun | None] = [None] * len(self._specs)
+        self._waiting = list(range(len(self._specs)))
+
+    def complete(self) -> list[Inserted | TaskRun | None]:
+        # Two enqueues that share specs insert them in one order, so neither waits for a row of the other's
+        # while it holds one that the other waits for. Trying again would break the order for what is held
+        # until the caller's transaction ends, unless all of it is let go first.
+        connection = connections[self._alias]
+        lets_go = connection.vendor == "postgresql" and connection.in_atomic_block and len(self._specs) > 1
+        for attempt in range(1, _TWIN_ATTEMPTS + 1):
+            try:
+                with transaction.atomic(using=self._alias) if lets_go else nullcontext():
+                    self._try()
+                    if self._waiting and lets_go and attempt < _TWIN_ATTEMPTS:
+                        raise _LetGo
+            except _LetGo:
+                self._start()
+            if not self._waiting:
+                return self._answers
+        # Twins come and go faster than they can be looked at: run these, rather than lose them.
+        fresh = [replace(self._specs[index], dedup=Dedup.NONE) for index in self._waiting]
+        self._insert(self._dialect.parameters(fresh))
+        return self._answers
+
+    def _try(self) -> None:
+        """Answers those that are new, or whose twin is still there."""
+        waiting = [self._specs[index] for index in self._waiting]
+        # Those that came with the chunk are for all of its runs, and for once.
+        parameters = self._dialect.parameters(waiting) if self._parameters is None else self._parameters
+        self._parameters = None
+        self._insert(parameters)
+        left = [index for index in self._waiting if self._answers[index] is None]
+        if left:
+            twins = _twins(self._alias, [self._specs[index] for index in left])
+            for index in left:
+                self._answers[index] = twins.get((self._specs[index].spec_hash, self._specs[index].dedup))
+        self._waiting = [index for index in left if self._answers[index] is None]
+
+    def _insert(self, parameters: Any) -> None:
+        meanwhile, self._meanwhile = self._meanwhile, nothing
+        for position, inserted in self._dialect.insert(self._alias, parameters, meanwhile):
+            self._answers[self._waiting[position]] = inserted
 
 
 class _LetGo(Exception):
     """Rolls back to the savepoint."""
-
-
-def _insert_once(
-    alias: str,
-    insert: Any,
-    specs: list[RunSpec],
-    waiting: list[int],
-    answers: list[Inserted | TaskRun | None],
-    meanwhile: Callable[[], None],
-) -> None:
-    """Answers those of ``waiting`` that are new, or whose twin is still there."""
-    for position, inserted in insert(alias, [specs[index] for index in waiting], meanwhile):
-        answers[waiting[position]] = inserted
-    left = [index for index in waiting if answers[index] is None]
-    if left:
-        twins = _twins(alias, [specs[index] for index in left])
-        for index in left:
-            answers[index] = twins.get((specs[index].spec_hash, specs[index].dedup))
 
 
 def _twins(alias: str, specs: list[RunSpec]) -> dict[tuple[str, int], TaskRun]:

@@ -14,23 +14,29 @@ from reproq_django.spec import RunSpec
 from reproq_django.statements import statement
 
 
-def insert(alias: str, specs: list[RunSpec], meanwhile: Callable[[], None]) -> Iterator[tuple[int, Inserted]]:
-    """Insert runs with one statement; of each that is no duplicate, its position and row. ``meanwhile`` is
-    called while the server is at work."""
-    text = statement("postgresql", "insert_runs")
+def parameters(specs: list[RunSpec]) -> dict[str, str]:
+    """The parameters of the statement that inserts them."""
     shared, own = _divided(specs)
-    columns = {
+    return {
         # The texts themselves, so that what is stored is what was hashed. JSON has no line breaks of its own.
         "specs": "\n".join([spec.spec_json for spec in specs]),
         "shared": _fields(shared),
         "runs": f"[{','.join(own)}]",
     }
+
+
+def insert(
+    alias: str, given: dict[str, str], meanwhile: Callable[[], None]
+) -> Iterator[tuple[int, Inserted]]:
+    """Insert runs, ``given`` as their ``parameters``, with one statement; of each that is no duplicate, its
+    position and row. ``meanwhile`` is called while the server is at work."""
+    text = statement("postgresql", "insert_runs")
     connection = connections[alias]
     with connection.cursor() as cursor:
         if meanwhile is nothing:
-            cursor.execute(text, columns)
+            cursor.execute(text, given)
         else:
-            execute_ahead(connection, cursor, text, columns, meanwhile)
+            execute_ahead(connection, cursor, text, given, meanwhile)
         ids, enqueued_at = cursor.fetchone()
     for position, result_id in enumerate(ids):
         if result_id is not None:

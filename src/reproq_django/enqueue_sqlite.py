@@ -18,12 +18,18 @@ from reproq_django.spec import RunSpec
 from reproq_django.statements import statement
 
 
-def insert(alias: str, specs: list[RunSpec], meanwhile: Callable[[], None]) -> Iterator[tuple[int, Inserted]]:
+def parameters(specs: list[RunSpec]) -> list[dict[str, Any]]:
+    """The parameters of the statements that insert them."""
+    return [_row(spec) for spec in specs]
+
+
+def insert(
+    alias: str, rows: list[dict[str, Any]], meanwhile: Callable[[], None]
+) -> Iterator[tuple[int, Inserted]]:
     """Insert runs one by one; of each that is no duplicate, its position and row. ``meanwhile`` is called
-    first: nobody else works here."""
+    first: nobody else works here. ``rows`` are their ``parameters``, which this changes."""
     meanwhile()
     text = statement("sqlite", "insert_run")
-    rows = [_row(spec) for spec in specs]
     with connections[alias].cursor() as cursor:
         for position, row in enumerate(rows):
             if position > 0 and row["result_id"] is None:
@@ -53,15 +59,15 @@ def _insert_rest(cursor: Any, rows: list[dict[str, Any]], start: int) -> Iterato
 
 
 def tell(alias: str) -> None:
-    """Tells the worker that runs are there, unless the caller's transaction is still open.
+    """Tells the worker that runs are there, unless a transaction of the caller's is still open.
 
     It watches the log, but hears of a commit's writes before their flush, and runs are there after it. Then
     the log's times change once more. Untold, a worker finds them by looking again and again after a write,
     a millisecond or two later.
     """
     connection = connections[alias]
-    if not connection.in_atomic_block:
-        # There is no log without a worker that has asked for one, or where the file is none.
+    if connection.get_autocommit():
+        # No log: the database is no file, or in no mode that has one.
         with suppress(OSError):
             os.utime(f"{connection.settings_dict['NAME']}-wal")
 

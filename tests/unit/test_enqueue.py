@@ -1,5 +1,6 @@
 """The one INSERT, on both databases."""
 
+import os
 import sqlite3
 import sys
 import threading
@@ -209,8 +210,8 @@ def test_many_rows_keep_input_order(alias):
 def test_a_batch_is_cut_by_size_as_well(monkeypatch):
     monkeypatch.setattr(enqueue, "MAX_TEXT", 1000)
     specs = [spec_of(tasks.noop, "x" * size) for size in (10, 10, 5000, 10)]
-    chunks = enqueue._Chunks(specs, None)
-    assert list(iter(chunks.take, [])) == [specs[:2], specs[2:3], specs[3:]]
+    chunks = enqueue._Chunks(specs, len, None)
+    assert list(iter(chunks.take, None)) == [(specs[:2], 2), (specs[2:3], 1), (specs[3:], 1)]
 
 
 @committed
@@ -345,11 +346,13 @@ def _runs_that_others_see():
 @pytest.fixture
 def seen_when_told():
     """How many runs another connection sees, each time that the times of the log are changed."""
+    log = f"{connections['default'].settings_dict['NAME']}-wal"
     counts: list[int] = []
     listening = True
 
     def audit(event, arguments):
-        if listening and event == "os.utime" and str(arguments[0]).endswith("-wal"):
+        if listening and event == "os.utime" and arguments[0] == log:
+            assert os.path.exists(log)
             counts.append(_runs_that_others_see())
 
     # There is no way to remove one.
@@ -363,6 +366,10 @@ def test_the_worker_of_a_file_is_told_when_others_can_see_the_runs(seen_when_tol
     insert_runs("default", [spec_of(tasks.noop, number) for number in range(3)])
     with transaction.atomic():
         insert_runs("default", [spec_of(tasks.noop, 3)])
+    transaction.set_autocommit(False)
+    insert_runs("default", [spec_of(tasks.noop, 9)])
+    transaction.rollback()
+    transaction.set_autocommit(True)
     assert seen_when_told == [3]
     assert _runs_that_others_see() == 4
     group(call(tasks.noop, 4)).enqueue()

@@ -1,8 +1,8 @@
 """Objects whose references nobody counts (CPython): counting writes, and a fork copies what is written.
 
 Since 3.12 an object with a certain count is left alone by whoever takes or drops a reference, and is never
-freed (PEP 683). The interpreter gives that count to what it can do nothing without. To a child, all that was
-there before its fork is such: it can drop its references to it, but the memory stays its zygote's.
+freed (PEP 683). The interpreter gives that count to what it can do nothing without. To a child, the code that
+was there before its fork is such, too.
 """
 
 from __future__ import annotations
@@ -11,39 +11,62 @@ import ctypes
 import gc
 import sys
 import sysconfig
-from types import FunctionType
+import types
 from typing import Any, Final
 
 #: Where the count is, and what it means, is the interpreter's own affair: those whose source has been read.
 _KNOWN: Final = ((3, 12), (3, 13))
 #: The half of the count that matters, at the object's address.
 _Count: Final = ctypes.c_uint32
+#: What a program consists of, beside its classes. Nothing that means something by its end, as a file or a
+#: generator does, nor what may hold such a thing, as a list or an object of the site's.
+_PARTS: Final = frozenset(
+    {
+        types.FunctionType,
+        types.ModuleType,
+        types.BuiltinFunctionType,
+        types.MethodDescriptorType,
+        types.ClassMethodDescriptorType,
+        types.WrapperDescriptorType,
+        types.GetSetDescriptorType,
+        types.MemberDescriptorType,
+        property,
+        classmethod,
+        staticmethod,
+    }
+)
 
 
 def immortalize() -> int:
-    """Have nobody count references to what is in memory now; returns to how many objects.
+    """Have nobody count references to the code in memory: functions, classes, modules, constants.
 
-    For a process whose children are to share its memory, once all is there that they need. What is dropped
-    later is kept, with all that it refers to. 0 where the interpreter is another one: nothing has changed.
+    For a process whose children are to share its memory, once all is there that they need. What they drop of
+    it later is kept. Returns the number of objects; 0 where the interpreter is another one: nothing has
+    changed.
     """
     mark = _mark()
     if mark is None:
         return 0
-    objects: list[Any] = gc.get_objects()
+    # By type: `isinstance` would make a lazy object of the site real.
+    objects: list[Any] = [
+        one for one in gc.get_objects() if type(one) in _PARTS or issubclass(type(one), type)
+    ]
     # The collector does not know of code, which each call refers to, nor of most constants.
-    codes = [one.__code__ for one in objects if type(one) is FunctionType]
-    objects += codes
+    codes = [one.__code__ for one in objects if type(one) is types.FunctionType]
     for code in codes:
         objects.append(code.co_consts)
         objects += code.co_consts
-    addresses = list(map(id, objects))
-    # One array from the first to the last of them: an own view of each object would take four times as long.
-    first = min(addresses)
+        codes += [one for one in code.co_consts if type(one) is types.CodeType]
+    objects += codes
+    if not objects:
+        return 0
+    # One array from the first to the last of them: a view of each would take four times as long.
+    first, last = min(map(id, objects)), max(map(id, objects))
     size = ctypes.sizeof(_Count)
-    counts = (_Count * ((max(addresses) - first) // size + 1)).from_address(first)
-    for address in addresses:
-        counts[(address - first) // size] = mark
-    return len(addresses)
+    counts = (_Count * ((last - first) // size + 1)).from_address(first)
+    for one in objects:
+        counts[(id(one) - first) // size] = mark
+    return len(objects)
 
 
 def _mark() -> int | None:

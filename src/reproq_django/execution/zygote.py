@@ -102,6 +102,8 @@ def _get_ready(reserved: list[bytes]) -> None:
     from reproq_django.execution import immortal, rehearsal
 
     rehearsal.rehearse()
+    # A site may have frozen what it had; what the collector does not see cannot be made ready.
+    gc.unfreeze()
     gc.collect()
     # Once more: the collector has emptied caches that each child would fill for itself.
     rehearsal.rehearse()

@@ -33,6 +33,12 @@ def add(a, b=0):
 
 
 @task
+def reference_count():
+    """Of its own function, and that which nobody counts."""
+    return sys.getrefcount(reference_count.func), sys.getrefcount(None)
+
+
+@task
 def echo(value=None):
     return value
 
