@@ -367,9 +367,11 @@ def test_the_worker_of_a_file_is_told_when_others_can_see_the_runs(seen_when_tol
     with transaction.atomic():
         insert_runs("default", [spec_of(tasks.noop, 3)])
     transaction.set_autocommit(False)
-    insert_runs("default", [spec_of(tasks.noop, 9)])
-    transaction.rollback()
-    transaction.set_autocommit(True)
+    try:
+        insert_runs("default", [spec_of(tasks.noop, 9)])
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
     assert seen_when_told == [3]
     assert _runs_that_others_see() == 4
     group(call(tasks.noop, 4)).enqueue()

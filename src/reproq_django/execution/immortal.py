@@ -60,7 +60,7 @@ def immortalize() -> int:
     objects += codes
     if not objects:
         return 0
-    # One array from the first to the last of them: a view of each would take four times as long.
+    # One array from the first to the last of them: to make a view of each takes longer.
     first, last = min(map(id, objects)), max(map(id, objects))
     size = ctypes.sizeof(_Count)
     counts = (_Count * ((last - first) // size + 1)).from_address(first)
