@@ -31,6 +31,18 @@ MODULES = (
 PEERS: tuple[Peer, ...] = tuple(peer for module in MODULES for peer in module.PEERS)
 QUICK = ("pgqueuer", "django-tasks-db", "huey-redis")
 """Of the others, in a quick run: the fastest, Django's own and a broker's."""
+COMPARED = (
+    "rq",
+    "reproq-fork-postgres",
+    "huey-sqlite",
+    "reproq-pool-sqlite",
+    "celery-redis",
+    "huey-redis",
+    "pgqueuer-async",
+    "reproq-pool-postgres",
+    "django-tasks-db",
+)
+"""Those of the targets' ratios, each beside whom it is compared with."""
 
 ABSENT = {
     "reproq-django 0.1.529 and its own worker": (

@@ -175,12 +175,23 @@ def run(plan: Plan, peers: Sequence[Peer], repetitions: int, file: Path) -> dict
             if repetition and start - began + longest > plan.seconds:
                 _say(f"{repetition} of {repetitions} repetitions: the time of {plan.seconds:,} s is up")
                 break
-            for peer in peers:
+            for peer in in_turn(peers, repetition):
                 _once(plan, peer, places, found, repetition)
                 found["seconds"] = round(time.monotonic() - began)
                 output.write_json(found, file)
             longest = max(longest, time.monotonic() - start)
     return found
+
+
+def in_turn(peers: Sequence[Peer], repetition: int) -> list[Peer]:
+    """The order of one repetition: who shares a target's ratio side by side, every second time all backwards.
+
+    A machine's speed can change by a third within a repetition. Neighbours have the same, and who comes
+    first in one repetition comes last in the next.
+    """
+    compared = {name: position for position, name in enumerate(catalogue.COMPARED)}
+    ordered = sorted(peers, key=lambda peer: compared.get(peer.name, len(compared)))
+    return ordered[::-1] if repetition % 2 else ordered
 
 
 def _once(plan: Plan, peer: Peer, places: brokers.Places, found: dict[str, Any], repetition: int) -> None:

@@ -139,6 +139,17 @@ def test_what_is_saved_is_what_runs_next(shop: Shop, flags: tuple[str, ...], tas
     assert set(shop.site.runs().values_list("status", "attempts")) == {("SUCCESSFUL", 1)}
 
 
+def test_what_is_enqueued_while_saved_code_is_imported_waits_for_it(shop: Shop) -> None:
+    """A web server may have imported it sooner, and enqueue what the earlier code does not know."""
+    with shop.worker("--concurrency", "2") as worker:
+        assert value(shop.tasks.answer) == "the first answer"
+        shop.save("slow.py", "import time\ntime.sleep(2)\n")
+        shop.save("tasks.py", TASKS.format(answer="another") + f"from {shop.name} import slow\n")
+        until(lambda: "code has changed" in worker.said, seconds=SOON, what="the change is noticed")
+        assert value(shop.tasks.answer) == "another"
+    assert set(shop.site.runs().values_list("status", "attempts")) == {("SUCCESSFUL", 1)}
+
+
 def test_what_runs_ends_with_the_code_that_it_began_with(shop: Shop) -> None:
     go_on = shop.site.folder / "go_on"
     with shop.worker("--concurrency", "3") as worker:

@@ -11,9 +11,11 @@ import pytest
 from bench import claims
 from bench.machine import below, processes
 from bench.peers import alone, output
+from bench.peers.catalogue import PEERS
 from bench.peers.explained import explained
 from bench.peers.floors import PLANS, run
 from bench.peers.plan import PLANS as COMPARISONS
+from bench.peers.plan import in_turn
 from bench.peers.targets import targets
 from bench.site import BenchError
 
@@ -197,3 +199,17 @@ def test_nothing_is_left_of_a_bare_start_that_is_killed(address):
     process.kill()
     # All of them have this pipe: it ends with the last.
     process.communicate(timeout=30)
+
+
+def test_who_is_compared_is_beside_whom_and_every_second_repetition_goes_backwards() -> None:
+    order = [peer.name for peer in in_turn(PEERS, 0)]
+    assert sorted(order) == sorted(peer.name for peer in PEERS)
+    for ours, other in (
+        ("reproq-fork-postgres", "rq"),
+        ("reproq-pool-sqlite", "huey-sqlite"),
+        ("reproq-pool-postgres", "pgqueuer-async"),
+        ("reproq-pool-postgres", "django-tasks-db"),
+    ):
+        assert abs(order.index(ours) - order.index(other)) == 1
+    assert [peer.name for peer in in_turn(PEERS, 1)] == order[::-1]
+    assert [peer.name for peer in in_turn(PEERS, 2)] == order

@@ -110,8 +110,11 @@ impl Dispatcher {
         for run in attempts.lanes.overdue(PATIENCE) {
             attempts.give_up(&run);
         }
-        let room =
-            if attempts.endings.is_full() { Room::default() } else { attempts.lanes.room(&attempts.pace) };
+        let room = if attempts.endings.is_full() || attempts.executors.is_behind() {
+            Room::default()
+        } else {
+            attempts.lanes.room(&attempts.pace)
+        };
         if room.is_none() {
             tokio::select! {
                 () = attempts.lanes.freed() => {}

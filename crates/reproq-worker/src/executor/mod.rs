@@ -33,7 +33,7 @@ mod unix;
 mod wear;
 mod zygote;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
@@ -152,7 +152,9 @@ pub(crate) struct Executors {
     live: Rc<Live>,
     /// Told when the site has been imported anew.
     reloaded: Notify,
-    /// What sees to that.
+    /// Whether the site's code has changed and is not in use yet.
+    is_behind: Cell<bool>,
+    /// What sees to both.
     reloading: RefCell<Option<AbortHandle>>,
 }
 
@@ -193,6 +195,7 @@ impl Executors {
             threads,
             live: Rc::default(),
             reloaded: Notify::new(),
+            is_behind: Cell::new(false),
             reloading: RefCell::default(),
         });
         if let Some(sources) = sources {
@@ -200,6 +203,11 @@ impl Executors {
             executors.reloading.replace(Some(following.abort_handle()));
         }
         Ok(executors)
+    }
+
+    /// Whether a run had better not start now, because the code that it may need is being imported.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.is_behind.get()
     }
 
     /// Lets children go whose code of the site has changed since: idle ones at once, the others after what they work on.

@@ -29,18 +29,22 @@ pub(super) async fn start(
                     "the site cannot be imported; the worker begins when its code has changed",
                     &traceback,
                 );
-                announce(&sources.changed().await);
+                let file = sources.changed().await;
+                announce(&file, &mut sources).await;
             }
             Err(error) => return Err(error),
         }
     }
 }
 
-/// Replaces the children whenever the site's code changes.
+/// Replaces the children whenever the site's code changes. Meanwhile nothing is claimed: what is enqueued after a change may need
+/// it, most of all when the web server has imported it sooner.
 pub(super) async fn follow(executors: Rc<Executors>, mut sources: Sources) {
     let Some(zygote) = &executors.zygote else { return };
     loop {
-        announce(&sources.changed().await);
+        let file = sources.changed().await;
+        executors.is_behind.set(true);
+        announce(&file, &mut sources).await;
         let began = SystemTime::now();
         match zygote.renew().await {
             Ok(()) => {
@@ -59,10 +63,12 @@ pub(super) async fn follow(executors: Rc<Executors>, mut sources: Sources) {
                 tracing::error!(%error, "the site could not be imported anew; tasks run with the earlier code");
             }
         }
+        executors.is_behind.set(false);
     }
 }
 
-fn announce(file: &Path) {
+async fn announce(file: &Path, sources: &mut Sources) {
+    sources.quiet().await;
     tracing::info!(file = %file.display(), "code has changed; importing the site");
 }
 

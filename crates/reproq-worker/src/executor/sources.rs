@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use notify::event::{EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::timeout;
 
 use super::ExecutorError;
 
@@ -61,28 +61,23 @@ impl Sources {
         }
     }
 
-    /// Returns the file, or one of the files, that has changed; a moment later, when no other does.
+    /// Returns the file that has changed, or one of them, as soon as it has.
     pub(super) async fn changed(&mut self) -> PathBuf {
-        let mut changed = self.found.take();
-        let mut until = Instant::now() + QUIET;
+        if let Some(path) = self.found.take() {
+            return path;
+        }
         loop {
-            let news = tokio::select! {
-                news = self.news.recv() => news,
-                () = sleep_until(until), if changed.is_some() => None,
-            };
-            match (news, changed.take()) {
-                (None, Some(path)) => return path,
-                // There is no watch any more.
-                (None, None) => return std::future::pending().await,
-                (Some(news), earlier) => {
-                    let path = self.look(news);
-                    if path.is_some() {
-                        until = Instant::now() + QUIET;
-                    }
-                    changed = earlier.or(path);
-                }
+            // There is no watch any more.
+            let Some(news) = self.news.recv().await else { return std::future::pending().await };
+            if let Some(path) = self.look(news) {
+                return path;
             }
         }
+    }
+
+    /// Returns a moment after the last of the changes that belong together.
+    pub(super) async fn quiet(&mut self) {
+        while timeout(QUIET, self.changed()).await.is_ok() {}
     }
 
     /// What has changed, if it is code.
