@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from django.db import OperationalError, ProgrammingError, connections, models, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from reproq_django import enqueue_postgres, enqueue_sqlite
 from reproq_django.models import TaskRun
-from reproq_django.new_rows import Inserted, nothing
+from reproq_django.new_rows import Inserted
 from reproq_django.spec import RunSpec
 from reproq_django.status import Dedup, RunStatus
 
@@ -41,18 +42,20 @@ def insert_runs(
     """
     connection = connections[alias]
     on_postgres = connection.vendor == "postgresql"
-    chunks = _Chunks(specs if on_postgres else list(specs), _dialect(alias).parameters, answer)
-    if not chunks.more:
-        return []
+    dialect: Any = enqueue_postgres if on_postgres else enqueue_sqlite
+    chunks = _Chunks(specs if on_postgres else list(specs), dialect.parameters, answer)
     chunk = chunks.take()
+    if chunk is None:
+        return []
+    several = chunks.more
     # One statement is a transaction by itself. Several that fail half-way must not spoil the caller's.
-    alone, savepoint = on_postgres and not chunks.more, chunks.more
+    alone = not several and (on_postgres or len(chunk.specs) == 1)
     try:
-        with nullcontext() if alone else transaction.atomic(using=alias, savepoint=savepoint):
+        with nullcontext() if alone else transaction.atomic(using=alias, savepoint=several):
             while chunk:
                 # SQLite works in this thread, and nobody else may write as long as it does.
-                meanwhile = chunks.prepare if on_postgres and not alone else nothing
-                chunks.inserted(chunk.specs, _Insertion(alias, chunk, meanwhile).complete())
+                meanwhile = chunks.prepare if on_postgres and not alone else None
+                chunks.inserted(chunk.specs, _Insertion(connection, dialect, chunk, meanwhile).complete())
                 chunk = chunks.take()
     except (OperationalError, ProgrammingError) as error:
         # PostgreSQL's OperationalErrors are others: a deadlock names the table too.
@@ -63,19 +66,14 @@ def insert_runs(
                 + ("`." if alias == "default" else f" --database {alias}`.")
             )
         raise
-    tell(alias)
+    tell(connection)
     return chunks.answers()
 
 
-def tell(alias: str) -> None:
+def tell(connection: BaseDatabaseWrapper) -> None:
     """After a transaction that has inserted runs. PostgreSQL notifies workers itself, as it commits."""
-    if connections[alias].vendor == "sqlite":
-        enqueue_sqlite.tell(alias)
-
-
-def _dialect(alias: str) -> Any:
-    """The module that has the INSERT for that database."""
-    return enqueue_postgres if connections[alias].vendor == "postgresql" else enqueue_sqlite
+    if connection.vendor == "sqlite":
+        enqueue_sqlite.tell(connection)
 
 
 class _Chunk(NamedTuple):
@@ -145,11 +143,18 @@ class _Chunks:
 class _Insertion:
     """The runs of one statement on their way in: each becomes a row, or finds the twin that stands for it."""
 
-    def __init__(self, alias: str, chunk: _Chunk, meanwhile: Callable[[], None]) -> None:
-        """``meanwhile`` is called once, while the server is at work."""
-        self._alias, self._specs, self._parameters = alias, chunk.specs, chunk.parameters
+    def __init__(
+        self,
+        connection: BaseDatabaseWrapper,
+        dialect: Any,
+        chunk: _Chunk,
+        meanwhile: Callable[[], None] | None,
+    ) -> None:
+        """``dialect`` is the module that has the connection's INSERT. ``meanwhile``, if there is anything to
+        do then, is called once, while the server is at work."""
+        self._connection, self._dialect = connection, dialect
+        self._specs, self._parameters = chunk.specs, chunk.parameters
         self._meanwhile = meanwhile
-        self._dialect = _dialect(alias)
         self._start()
 
     def _start(self) -> None:
@@ -160,11 +165,14 @@ class _Insertion:
         # Two enqueues that share specs insert them in one order, so neither waits for a row of the other's
         # while it holds one that the other waits for. Trying again would break the order for what is held
         # until the caller's transaction ends, unless all of it is let go first.
-        connection = connections[self._alias]
-        lets_go = connection.vendor == "postgresql" and connection.in_atomic_block and len(self._specs) > 1
+        lets_go = (
+            len(self._specs) > 1
+            and self._connection.vendor == "postgresql"
+            and self._connection.in_atomic_block
+        )
         for attempt in range(1, _TWIN_ATTEMPTS + 1):
             try:
-                with transaction.atomic(using=self._alias) if lets_go else nullcontext():
+                with transaction.atomic(using=self._connection.alias) if lets_go else nullcontext():
                     self._try()
                     if self._waiting and lets_go and attempt < _TWIN_ATTEMPTS:
                         raise _LetGo
@@ -186,14 +194,14 @@ class _Insertion:
         self._insert(parameters)
         left = [index for index in self._waiting if self._answers[index] is None]
         if left:
-            twins = _twins(self._alias, [self._specs[index] for index in left])
+            twins = _twins(self._connection.alias, [self._specs[index] for index in left])
             for index in left:
                 self._answers[index] = twins.get((self._specs[index].spec_hash, self._specs[index].dedup))
         self._waiting = [index for index in left if self._answers[index] is None]
 
     def _insert(self, parameters: Any) -> None:
-        meanwhile, self._meanwhile = self._meanwhile, nothing
-        for position, inserted in self._dialect.insert(self._alias, parameters, meanwhile):
+        meanwhile, self._meanwhile = self._meanwhile, None
+        for position, inserted in self._dialect.insert(self._connection, parameters, meanwhile):
             self._answers[self._waiting[position]] = inserted
 
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from reproq_django.new_rows import COLUMNS, Inserted, columns_of, nothing, values_of
+from reproq_django.new_rows import COLUMNS, Inserted, columns_of, values_of
 from reproq_django.pipelining import execute_ahead
 from reproq_django.spec import RunSpec
 from reproq_django.statements import statement
@@ -26,14 +26,13 @@ def parameters(specs: list[RunSpec]) -> dict[str, str]:
 
 
 def insert(
-    alias: str, given: dict[str, str], meanwhile: Callable[[], None]
+    connection: BaseDatabaseWrapper, given: dict[str, str], meanwhile: Callable[[], None] | None
 ) -> Iterator[tuple[int, Inserted]]:
     """Insert runs, ``given`` as their ``parameters``, with one statement; of each that is no duplicate, its
     position and row. ``meanwhile`` is called while the server is at work."""
     text = statement("postgresql", "insert_runs")
-    connection = connections[alias]
     with connection.cursor() as cursor:
-        if meanwhile is nothing:
+        if meanwhile is None:
             cursor.execute(text, given)
         else:
             execute_ahead(connection, cursor, text, given, meanwhile)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -24,13 +24,14 @@ def parameters(specs: list[RunSpec]) -> list[dict[str, Any]]:
 
 
 def insert(
-    alias: str, rows: list[dict[str, Any]], meanwhile: Callable[[], None]
+    connection: BaseDatabaseWrapper, rows: list[dict[str, Any]], meanwhile: Callable[[], None] | None
 ) -> Iterator[tuple[int, Inserted]]:
     """Insert runs one by one; of each that is no duplicate, its position and row. ``meanwhile`` is called
     first: nobody else works here. ``rows`` are their ``parameters``, which this changes."""
-    meanwhile()
+    if meanwhile is not None:
+        meanwhile()
     text = statement("sqlite", "insert_run")
-    with connections[alias].cursor() as cursor:
+    with connection.cursor() as cursor:
         for position, row in enumerate(rows):
             if position > 0 and row["result_id"] is None:
                 # By now this transaction is the one that writes, so nobody else takes ids.
@@ -58,15 +59,14 @@ def _insert_rest(cursor: Any, rows: list[dict[str, Any]], start: int) -> Iterato
         yield start + result_id - ids[0], Inserted(result_id, _from_sqlite(enqueued_at))
 
 
-def tell(alias: str) -> None:
+def tell(connection: BaseDatabaseWrapper) -> None:
     """Tells the worker that runs are there, unless a transaction of the caller's is still open.
 
     It watches the log, but hears of a commit's writes before their flush, and runs are there after it. Then
     the log's times change once more. Untold, a worker finds them by looking again and again after a write,
     a millisecond or two later.
     """
-    connection = connections[alias]
-    if connection.get_autocommit():
+    if connection.autocommit:
         # No log: the database is no file, or in no mode that has one.
         with suppress(OSError):
             os.utime(f"{connection.settings_dict['NAME']}-wal")

@@ -27,7 +27,3 @@ class Inserted(NamedTuple):
 
 def columns_of(spec: RunSpec) -> dict[str, Any]:
     return dict(zip(COLUMNS, values_of(spec), strict=True))
-
-
-def nothing() -> None:
-    """There is nothing to do meanwhile."""

@@ -110,7 +110,7 @@ class _Storing:
                 for run, spec in zip(self.plan.runs, self._specs, strict=True)
             ]
             self._insert(specs)
-        tell(self.alias)
+        tell(connections[self.alias])
 
     def _insert(self, specs: list[RunSpec]) -> None:
         rows = insert_runs(self.alias, specs)

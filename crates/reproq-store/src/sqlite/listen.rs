@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use notify::event::{EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use sqlx::{Row as _, query};
 use tokio::sync::Notify;
@@ -31,6 +33,8 @@ const PAUSES: [Duration; 12] = [
 
 pub(super) struct FileWatch {
     written: Arc<Notify>,
+    /// Whether somebody has touched the log, as an enqueue does once others can see its runs.
+    told: Arc<AtomicBool>,
     /// How many looks have followed the last news.
     looks: usize,
     /// Watches as long as it lives.
@@ -58,7 +62,9 @@ pub(super) async fn woken(store: &SqliteStore) -> Result<Wake, StoreError> {
             news.await;
             watch.looks = 0;
         }
-        if has_changed(store).await? {
+        // A word needs no look, which would cost a start two more changes of threads. What has come with it, or is on its way
+        // without one, is found by the looks after it.
+        if watch.told.swap(false, Ordering::Relaxed) || has_changed(store).await? {
             return Ok(Wake::Either);
         }
     }
@@ -95,16 +101,19 @@ fn watch(database: &Path) -> Result<FileWatch, StoreError> {
         path: folder.display().to_string(),
         source: std::io::Error::other(error),
     };
-    let written = Arc::new(Notify::new());
-    let announce = Arc::clone(&written);
+    let (written, told) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+    let (announce, tell) = (Arc::clone(&written), Arc::clone(&told));
     let name = log.file_name().map(ToOwned::to_owned);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let Ok(event) = event else { return announce.notify_one() };
         if !event.kind.is_access() && event.paths.iter().any(|path| path.file_name() == name.as_deref()) {
+            if matches!(event.kind, EventKind::Modify(ModifyKind::Metadata(_))) {
+                tell.store(true, Ordering::Relaxed);
+            }
             announce.notify_one();
         }
     })
     .map_err(refused)?;
     watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(refused)?;
-    Ok(FileWatch { written, looks: PAUSES.len(), _watcher: watcher })
+    Ok(FileWatch { written, told, looks: PAUSES.len(), _watcher: watcher })
 }

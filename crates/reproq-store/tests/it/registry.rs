@@ -1,7 +1,8 @@
 //! Workers, the schema, the order of priority, and what an operator sees.
 
+use std::fs::{File, FileTimes};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reproq_model::RunStatus;
 use reproq_store::schema::SchemaMismatch;
@@ -153,6 +154,20 @@ async fn enqueue(db: &Database) {
     if db.is_postgres() {
         db.execute("SELECT pg_notify('reproq_wake', '')").await;
     }
+}
+
+/// An enqueue does that when its commit is on disk, see `enqueue_sqlite.py`; nothing else about the file need have changed.
+#[tokio::test]
+async fn a_touch_of_a_sqlite_log_wakes_the_worker() {
+    let db = Database::sqlite().await;
+    let file = db.text("SELECT file FROM pragma_database_list WHERE name = 'main'").await.unwrap();
+    let store = db.store().await;
+    // The first is the watch's begin; what it was late for is over when nothing more comes.
+    while timeout(Duration::from_secs(1), store.woken()).await.is_ok() {}
+    let log = File::options().append(true).open(format!("{file}-wal")).unwrap();
+    // Both times: the kernel tells of one alone as it does of a write.
+    log.set_times(FileTimes::new().set_accessed(SystemTime::now()).set_modified(SystemTime::now())).unwrap();
+    within(Duration::from_secs(2), "the wake-up", store.woken()).await.unwrap();
 }
 
 #[tokio::test]
