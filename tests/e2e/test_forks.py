@@ -92,3 +92,15 @@ def test_an_idle_slot_keeps_no_child_beside_its_successor(site: Site) -> None:
         )
         second = looks.says_who_it_is.enqueue().wait(timeout=30, poll_interval=0.02).return_value["pid"]
         assert second != first
+
+
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("given", [None, "1"])
+def test_what_the_linker_is_told_for_a_zygote_is_not_for_tasks(site: Site, given: str | None) -> None:
+    environment = {} if given is None else {"LD_BIND_NOW": given}
+    with site.worker("--concurrency", "1", **environment) as worker:
+        (zygote,) = worker.zygotes()
+        told = Path(f"/proc/{zygote}/environ").read_bytes().split(b"\0")
+        assert f"LD_BIND_NOW={given or 'reproq'}".encode() in told
+        found = looks.variable.enqueue("LD_BIND_NOW").wait(timeout=30, poll_interval=0.02)
+        assert found.return_value == given

@@ -63,6 +63,9 @@ def serve(control_fd: int) -> int:
 
 def _load() -> list[dict[str, Any]]:
     """Import the site and get ready to fork; returns the packets that say so, ``ready`` last."""
+    # It was the worker's word for this process, to the dynamic linker: what the site starts is none of it.
+    if os.environ.get("LD_BIND_NOW") == "reproq":
+        del os.environ["LD_BIND_NOW"]
     before = survey.open_descriptors()
     reserved = pages.reserve()
     site.load()

@@ -27,6 +27,8 @@ use crate::settings::ExecutorSettings;
 const READY: Duration = Duration::from_mins(2);
 /// A fork takes milliseconds; a zygote that does not answer is replaced.
 const FORK: Duration = Duration::from_secs(10);
+/// See ld.so(8): its value only must not be empty.
+const BIND_NOW: &str = "LD_BIND_NOW";
 const LARGEST_PACKET: usize = 256 * 1024;
 /// Ending takes a zygote as long as killing its children.
 const STOP: Duration = Duration::from_secs(5);
@@ -62,6 +64,13 @@ struct Shared {
 struct Forked {
     pid: i32,
     ended: oneshot::Receiver<i32>,
+}
+
+/// Has the dynamic linker bind all functions of Python's library at the zygote's start. Otherwise each child would bind the same ones
+/// for itself, and copy the tables that say where they are. The zygote takes back what is set here, before the site is imported.
+fn eager_binding() -> Option<(String, String)> {
+    // Whoever has set it knows why.
+    std::env::var_os(BIND_NOW).is_none().then(|| (BIND_NOW.to_owned(), "reproq".to_owned()))
 }
 
 impl Process {
@@ -105,7 +114,7 @@ impl Process {
         let python = word(&settings.python).map_err(spawn)?;
         let launch = Launch {
             words: [python.as_str(), "-m", &settings.module, "--serve"].map(str::to_owned).to_vec(),
-            set: settings.environment(),
+            set: settings.environment().into_iter().chain(eager_binding()).collect(),
             stdin: None,
             stdout: both,
             stderr: write_end,
