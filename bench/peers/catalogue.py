@@ -42,7 +42,7 @@ COMPARED = (
     "reproq-pool-postgres",
     "django-tasks-db",
 )
-"""Those of the targets' ratios, each beside whom it is compared with."""
+"""Those of the targets' ratios, near whom they are compared with: the closer the ratio, the nearer."""
 
 ABSENT = {
     "reproq-django 0.1.529 and its own worker": (

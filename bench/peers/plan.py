@@ -184,10 +184,11 @@ def run(plan: Plan, peers: Sequence[Peer], repetitions: int, file: Path) -> dict
 
 
 def in_turn(peers: Sequence[Peer], repetition: int) -> list[Peer]:
-    """The order of one repetition: who shares a target's ratio side by side, every second time all backwards.
+    """The order of a repetition: who shares a target's ratio is close together, and every second time all go
+    backwards.
 
-    A machine's speed can change by a third within a repetition. Neighbours have the same, and who comes
-    first in one repetition comes last in the next.
+    A machine's speed drifts. Who is close together has about the same, and who comes first in one repetition
+    comes last in the next.
     """
     compared = {name: position for position, name in enumerate(catalogue.COMPARED)}
     ordered = sorted(peers, key=lambda peer: compared.get(peer.name, len(compared)))

@@ -51,7 +51,11 @@ def insert_runs(
     # One statement is a transaction by itself. Several that fail half-way must not spoil the caller's.
     alone = not several and (on_postgres or len(chunk.specs) == 1)
     try:
-        with nullcontext() if alone else transaction.atomic(using=alias, savepoint=several):
+        with (
+            transaction.mark_for_rollback_on_error(using=alias)
+            if alone
+            else transaction.atomic(using=alias, savepoint=several)
+        ):
             while chunk:
                 # SQLite works in this thread, and nobody else may write as long as it does.
                 meanwhile = chunks.prepare if on_postgres and not alone else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -24,12 +24,10 @@ def parameters(specs: list[RunSpec]) -> list[dict[str, Any]]:
 
 
 def insert(
-    connection: BaseDatabaseWrapper, rows: list[dict[str, Any]], meanwhile: Callable[[], None] | None
+    connection: BaseDatabaseWrapper, rows: list[dict[str, Any]], meanwhile: None
 ) -> Iterator[tuple[int, Inserted]]:
-    """Insert runs one by one; of each that is no duplicate, its position and row. ``meanwhile`` is called
-    first: nobody else works here. ``rows`` are their ``parameters``, which this changes."""
-    if meanwhile is not None:
-        meanwhile()
+    """Insert runs one by one; of each that is no duplicate, its position and row. There is no ``meanwhile``:
+    SQLite works in this thread. ``rows`` are their ``parameters``, which this changes."""
     text = statement("sqlite", "insert_run")
     with connection.cursor() as cursor:
         for position, row in enumerate(rows):
@@ -38,7 +36,8 @@ def insert(
                 yield from _insert_rest(cursor, rows, position)
                 return
             cursor.execute(f"{text} RETURNING result_id, enqueued_at", row)
-            # All rows, so that the statement is over before the transaction is.
+            # All rows, so that the statement is over before the transaction is. Outside of one its end is the
+            # commit, which workers may then be told of.
             for result_id, enqueued_at in cursor.fetchall():
                 yield position, Inserted(result_id, _from_sqlite(enqueued_at))
 

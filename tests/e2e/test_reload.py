@@ -4,6 +4,7 @@ import importlib
 import os
 import signal
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -148,6 +149,24 @@ def test_what_is_enqueued_while_saved_code_is_imported_waits_for_it(shop: Shop) 
         until(lambda: "code has changed" in worker.said, seconds=SOON, what="the change is noticed")
         assert value(shop.tasks.answer) == "another"
     assert set(shop.site.runs().values_list("status", "attempts")) == {("SUCCESSFUL", 1)}
+
+
+@pytest.mark.parametrize("restless", [False, True])
+def test_code_that_never_rests_does_not_keep_tasks_waiting(shop: Shop, restless: bool) -> None:
+    """It is from the future by its file's time, or it changes whenever it is imported."""
+    if restless:
+        shop.save("version.py", "")
+        write = "\nPath(__file__).with_name('version.py').write_text(f'at = {time.time_ns()}')\n"
+        shop.save("tasks.py", TASKS.format(answer="the first answer") + write)
+    else:
+        os.utime(shop.folder / "tasks.py", times=(time.time() + 3600,) * 2)
+    with shop.worker("--concurrency", "2") as worker:
+        if restless:
+            until(lambda: worker.said.count("code has changed") > 2, seconds=SOON, what="it changes")
+        results = [shop.tasks.answer.enqueue() for _ in range(3)]
+        answers = {result.wait(timeout=30, poll_interval=0.01).return_value for result in results}
+    assert answers == {"the first answer"}
+    assert restless or "code has changed" not in worker.said
 
 
 def test_what_runs_ends_with_the_code_that_it_began_with(shop: Shop) -> None:

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
+from django.db.transaction import TransactionManagementError
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from reproq_django import enqueue
@@ -338,6 +340,30 @@ def test_postgres_wakes_workers_that_sleep(settings, postgres_cluster, wants_wak
     assert got == heard
 
 
+@committed
+def test_one_run_is_one_statement_and_a_twin_another(alias):
+    with CaptureQueriesContext(connections[alias]) as queries:
+        (row,) = insert_runs(alias, [spec_of(tasks.noop, 1)])
+    assert len(queries) == 1, queries.captured_queries
+    with CaptureQueriesContext(connections[alias]) as queries:
+        (twin,) = insert_runs(alias, [spec_of(tasks.noop, 1)])
+    assert twin.result_id == row.result_id
+    assert len(queries) == 2, queries.captured_queries
+
+
+@committed
+def test_a_run_that_the_database_refuses_takes_the_callers_transaction_with_it(alias):
+    """As any statement of Django's own does; the more so where the database has rolled back by itself."""
+    refused = replace(spec_of(tasks.noop, 2), queue_name=None)
+    with transaction.atomic(using=alias):
+        insert_runs(alias, [spec_of(tasks.noop, 1)])
+        with pytest.raises(IntegrityError):
+            insert_runs(alias, [refused])
+        with pytest.raises(TransactionManagementError):
+            TaskRun.objects.using(alias).count()
+    assert TaskRun.objects.using(alias).count() == 0
+
+
 def _runs_that_others_see():
     with closing(sqlite3.connect(connections["default"].settings_dict["NAME"])) as other:
         return other.execute("SELECT count(*) FROM task_runs").fetchone()[0]
@@ -363,7 +389,9 @@ def seen_when_told():
 
 @committed
 def test_the_worker_of_a_file_is_told_when_others_can_see_the_runs(seen_when_told):
-    insert_runs("default", [spec_of(tasks.noop, number) for number in range(3)])
+    insert_runs("default", [spec_of(tasks.noop, number) for number in range(2)])
+    # Alone it is a statement of its own, whose end is the commit.
+    insert_runs("default", [spec_of(tasks.noop, 2)])
     with transaction.atomic():
         insert_runs("default", [spec_of(tasks.noop, 3)])
     transaction.set_autocommit(False)
@@ -372,10 +400,10 @@ def test_the_worker_of_a_file_is_told_when_others_can_see_the_runs(seen_when_tol
     finally:
         transaction.rollback()
         transaction.set_autocommit(True)
-    assert seen_when_told == [3]
+    assert seen_when_told == [2, 3]
     assert _runs_that_others_see() == 4
     group(call(tasks.noop, 4)).enqueue()
-    assert seen_when_told == [3, 5]
+    assert seen_when_told == [2, 3, 5]
     # A member that goes before its time leaves an event behind.
     TaskRun.objects.using("default").all().delete()
     WorkflowEvent.objects.using("default").all().delete()

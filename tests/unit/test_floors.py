@@ -201,7 +201,7 @@ def test_nothing_is_left_of_a_bare_start_that_is_killed(address):
     process.communicate(timeout=30)
 
 
-def test_who_is_compared_is_beside_whom_and_every_second_repetition_goes_backwards() -> None:
+def test_close_ratios_are_of_neighbours_and_every_second_repetition_goes_backwards() -> None:
     order = [peer.name for peer in in_turn(PEERS, 0)]
     assert sorted(order) == sorted(peer.name for peer in PEERS)
     for ours, other in (

@@ -112,11 +112,28 @@ impl IsolationPlan {
         self.otherwise != Isolation::Process
             || self.by_queue.iter().any(|(_, isolation)| *isolation != Isolation::Process)
     }
+
+    /// Whether runs get a fork of their own unless their tasks say otherwise, in some queue at least.
+    #[must_use]
+    pub fn forks_for_each(&self) -> bool {
+        self.otherwise == Isolation::Fork
+            || self.by_queue.iter().any(|(_, isolation)| *isolation == Isolation::Fork)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_queue_alone_may_be_what_forks_for_each_run() {
+        let forks = |otherwise, queues: &[&str]| {
+            IsolationPlan::parse(otherwise, queues.iter().copied()).unwrap().forks_for_each()
+        };
+        assert!(forks(Isolation::Fork, &[]));
+        assert!(forks(Isolation::Pool, &["reports=fork"]));
+        assert!(!forks(Isolation::Pool, &["reports=process"]));
+    }
 
     #[test]
     fn the_task_comes_before_its_queue_and_the_queue_before_the_worker() {

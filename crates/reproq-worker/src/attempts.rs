@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::executor::Executors;
 use crate::finisher::Endings;
 use crate::held::Held;
-use crate::lanes::{Lanes, Place};
+use crate::lanes::{Lanes, Place, Room};
 use crate::pace::Pace;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
@@ -44,6 +44,15 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
+    /// How many runs may be claimed now.
+    pub(crate) fn room(&self) -> Room {
+        if self.endings.is_full() || self.executors.is_behind() {
+            Room::default()
+        } else {
+            self.lanes.room(&self.pace)
+        }
+    }
+
     /// Hands a claimed run to a slot of its kind.
     pub(crate) fn offer(&self, run: ClaimedRun) {
         let place = self.place(&run);

@@ -110,17 +110,13 @@ impl Dispatcher {
         for run in attempts.lanes.overdue(PATIENCE) {
             attempts.give_up(&run);
         }
-        let room = if attempts.endings.is_full() || attempts.executors.is_behind() {
-            Room::default()
-        } else {
-            attempts.lanes.room(&attempts.pace)
-        };
+        let room = attempts.room();
         if room.is_none() {
             tokio::select! {
                 () = attempts.lanes.freed() => {}
                 () = self.pause(TICK) => {}
             }
-            // Full is busy, however long its tasks take.
+            // Full is busy, however long its tasks take, or an import.
             return self.stay_awake(rhythm).await;
         }
         let claimed = self.claim(room, rhythm).await?;

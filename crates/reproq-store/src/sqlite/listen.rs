@@ -62,8 +62,8 @@ pub(super) async fn woken(store: &SqliteStore) -> Result<Wake, StoreError> {
             news.await;
             watch.looks = 0;
         }
-        // A word needs no look, which would cost a start two more changes of threads. What has come with it, or is on its way
-        // without one, is found by the looks after it.
+        // A word needs no look, which would cost a start two more changes of threads. The looks after it find the same commit
+        // once more; they have to be, because another may be on its way without a word.
         if watch.told.swap(false, Ordering::Relaxed) || has_changed(store).await? {
             return Ok(Wake::Either);
         }

@@ -163,7 +163,9 @@ async fn a_touch_of_a_sqlite_log_wakes_the_worker() {
     let file = db.text("SELECT file FROM pragma_database_list WHERE name = 'main'").await.unwrap();
     let store = db.store().await;
     // The first is the watch's begin; what it was late for is over when nothing more comes.
-    while timeout(Duration::from_secs(1), store.woken()).await.is_ok() {}
+    while let Ok(woken) = timeout(Duration::from_secs(1), store.woken()).await {
+        woken.unwrap();
+    }
     let log = File::options().append(true).open(format!("{file}-wal")).unwrap();
     // Both times: the kernel tells of one alone as it does of a write.
     log.set_times(FileTimes::new().set_accessed(SystemTime::now()).set_modified(SystemTime::now())).unwrap();

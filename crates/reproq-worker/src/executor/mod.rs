@@ -152,8 +152,8 @@ pub(crate) struct Executors {
     live: Rc<Live>,
     /// Told when the site has been imported anew.
     reloaded: Notify,
-    /// Whether the site's code has changed and is not in use yet.
-    is_behind: Cell<bool>,
+    /// While changed code is being imported: until when that is waited for.
+    behind_until: Cell<Option<Instant>>,
     /// What sees to both.
     reloading: RefCell<Option<AbortHandle>>,
 }
@@ -195,7 +195,7 @@ impl Executors {
             threads,
             live: Rc::default(),
             reloaded: Notify::new(),
-            is_behind: Cell::new(false),
+            behind_until: Cell::default(),
             reloading: RefCell::default(),
         });
         if let Some(sources) = sources {
@@ -205,9 +205,9 @@ impl Executors {
         Ok(executors)
     }
 
-    /// Whether a run had better not start now, because the code that it may need is being imported.
+    /// Whether a run had better not be claimed now, because the code that it may need is being imported.
     pub(crate) fn is_behind(&self) -> bool {
-        self.is_behind.get()
+        self.behind_until.get().is_some_and(|until| Instant::now() < until)
     }
 
     /// Lets children go whose code of the site has changed since: idle ones at once, the others after what they work on.

@@ -1,14 +1,22 @@
 //! For development: the site is imported anew when its code changes.
 
 use std::path::Path;
+use std::pin::pin;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, timeout_at};
 
 use super::guard::Guard;
 use super::sources::Sources;
 use super::zygote::Zygote;
 use super::{ExecutorError, Executors};
 use crate::settings::ExecutorSettings;
+
+/// What a site under development takes to import, and more.
+const LONGEST_HOLD: Duration = Duration::from_secs(15);
+/// Between two changes that have nothing to do with each other.
+const RESPITE: Duration = Duration::from_millis(250);
 
 /// A zygote that has imported the site, and the sources that it has imported. A site that cannot be imported may be repaired.
 pub(super) async fn start(
@@ -41,12 +49,21 @@ pub(super) async fn start(
 /// it, most of all when the web server has imported it sooner.
 pub(super) async fn follow(executors: Rc<Executors>, mut sources: Sources) {
     let Some(zygote) = &executors.zygote else { return };
+    let mut hold = Hold::default();
     loop {
         let file = sources.changed().await;
-        executors.is_behind.set(true);
+        let until = hold.begin();
+        executors.behind_until.set(Some(until.into_std()));
         announce(&file, &mut sources).await;
         let began = SystemTime::now();
-        match zygote.renew().await {
+        let mut renewal = pin!(zygote.renew());
+        let renewed = if let Ok(renewed) = timeout_at(until, &mut renewal).await {
+            renewed
+        } else {
+            tracing::warn!("the site is still being imported; tasks run with the earlier code meanwhile");
+            renewal.await
+        };
+        match renewed {
             Ok(()) => {
                 sources.add(&zygote.source_roots(), began);
                 executors.let_outdated_go();
@@ -63,7 +80,29 @@ pub(super) async fn follow(executors: Rc<Executors>, mut sources: Sources) {
                 tracing::error!(%error, "the site could not be imported anew; tasks run with the earlier code");
             }
         }
-        executors.is_behind.set(false);
+        executors.behind_until.set(None);
+        hold.end();
+    }
+}
+
+/// How long nothing has been claimed because code has changed. A site that changes its code as it is imported would hold for ever.
+#[derive(Default)]
+struct Hold {
+    since: Option<Instant>,
+    ended: Option<Instant>,
+}
+
+impl Hold {
+    /// Until when it lasts at most. One that comes at once after another is the same.
+    fn begin(&mut self) -> Instant {
+        if self.ended.is_none_or(|ended| ended.elapsed() > RESPITE) {
+            self.since = None;
+        }
+        *self.since.get_or_insert_with(Instant::now) + LONGEST_HOLD
+    }
+
+    fn end(&mut self) {
+        self.ended = Some(Instant::now());
     }
 }
 

@@ -172,5 +172,10 @@ fn is_foreign(folder: &Path) -> bool {
 }
 
 fn was_written(entry: &fs::DirEntry, since: SystemTime) -> bool {
-    entry.metadata().and_then(|data| data.modified()).is_ok_and(|modified| modified >= since)
+    // What is from the future, by another machine's clock, has always been.
+    let until = SystemTime::now() + COARSE;
+    entry
+        .metadata()
+        .and_then(|data| data.modified())
+        .is_ok_and(|modified| modified >= since && modified <= until)
 }

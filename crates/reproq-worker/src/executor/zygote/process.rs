@@ -66,11 +66,13 @@ struct Forked {
     ended: oneshot::Receiver<i32>,
 }
 
-/// Has the dynamic linker bind all functions of Python's library at the zygote's start. Otherwise each child would bind the same ones
-/// for itself, and copy the tables that say where they are. The zygote takes back what is set here, before the site is imported.
-fn eager_binding() -> Option<(String, String)> {
-    // Whoever has set it knows why.
-    std::env::var_os(BIND_NOW).is_none().then(|| (BIND_NOW.to_owned(), "reproq".to_owned()))
+/// Has the dynamic linker bind every function at once, where a fork serves one run. Otherwise each child would look up the same ones,
+/// those that only a child calls, and copy the tables that say where they are. The zygote takes back the variable, not what it does:
+/// a library whose functions are not all to be found cannot be opened any more, not even lazily, so whoever has such a one says no.
+fn eager_binding(settings: &ExecutorSettings) -> Option<(String, String)> {
+    // Whoever has set it, be it to nothing, knows why.
+    let wanted = settings.isolation.forks_for_each() && std::env::var_os(BIND_NOW).is_none();
+    wanted.then(|| (BIND_NOW.to_owned(), "reproq".to_owned()))
 }
 
 impl Process {
@@ -114,7 +116,7 @@ impl Process {
         let python = word(&settings.python).map_err(spawn)?;
         let launch = Launch {
             words: [python.as_str(), "-m", &settings.module, "--serve"].map(str::to_owned).to_vec(),
-            set: settings.environment().into_iter().chain(eager_binding()).collect(),
+            set: settings.environment().into_iter().chain(eager_binding(settings)).collect(),
             stdin: None,
             stdout: both,
             stderr: write_end,
@@ -176,8 +178,10 @@ impl Process {
                     Err(_) => format!("no word within {} s", READY.as_secs()),
                     Ok(Err(error)) => error.to_string(),
                     Ok(Ok(Some(_))) => "it said something unexpected".to_owned(),
-                    Ok(Ok(None)) => (self.launched.get_mut().wait().await)
-                        .map_or_else(|| "with its guard".to_owned(), unix::describe),
+                    Ok(Ok(None)) => match timeout(STOP, self.launched.get_mut().wait()).await {
+                        Ok(end) => end.map_or_else(|| "with its guard".to_owned(), unix::describe),
+                        Err(_) => "it has closed its socket and goes on".to_owned(),
+                    },
                 };
                 Err(ExecutorError::Silent {
                     python: settings.python.display().to_string(),
