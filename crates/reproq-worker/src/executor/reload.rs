@@ -38,7 +38,8 @@ pub(super) async fn start(
                     &traceback,
                 );
                 let file = sources.changed().await;
-                announce(&file, &mut sources).await;
+                sources.quiet().await;
+                announce(&file);
             }
             Err(error) => return Err(error),
         }
@@ -54,7 +55,8 @@ pub(super) async fn follow(executors: Rc<Executors>, mut sources: Sources) {
         let file = sources.changed().await;
         let until = hold.begin();
         executors.behind_until.set(Some(until.into_std()));
-        announce(&file, &mut sources).await;
+        sources.quiet().await;
+        announce(&file);
         let began = SystemTime::now();
         let mut renewal = pin!(zygote.renew());
         let renewed = if let Ok(renewed) = timeout_at(until, &mut renewal).await {
@@ -106,8 +108,7 @@ impl Hold {
     }
 }
 
-async fn announce(file: &Path, sources: &mut Sources) {
-    sources.quiet().await;
+fn announce(file: &Path) {
     tracing::info!(file = %file.display(), "code has changed; importing the site");
 }
 
