@@ -61,6 +61,7 @@ def main() -> int:
         log = Path(folder, "worker.log")
         worker = start_worker(log)
         try:
+            wait_for(worker)
             expectations = enqueue(Path(folder))
             watch(expectations, worker)
         finally:
@@ -84,6 +85,15 @@ def start_worker(log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=SITE
         )
+
+
+def wait_for(worker: subprocess.Popen[bytes]) -> None:
+    """Until it has imported the site: a clean checkout is compiled first, and what is due would be late."""
+    from reproq_django.models import Worker
+
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not Worker.objects.exists() and worker.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def stop_worker(worker: subprocess.Popen[bytes]) -> int:
