@@ -26,6 +26,9 @@ const SPOOL_BYTES: usize = 64 * 1024 * 1024;
 /// While there is work at hand for the slots, how long endings wait for company: each statement is a flush to the disk, which costs
 /// as much for one ending as for many.
 const GATHER: Duration = Duration::from_millis(5);
+/// So many are company enough. Fewer wait again, a few times: tasks that have a process each end too seldom to meet otherwise.
+const COMPANY: usize = 8;
+const GATHERINGS: usize = 4;
 /// How long to leave a row alone that somebody else holds.
 const HELD_PAUSE: Duration = Duration::from_millis(250);
 /// Waits between tries while the database is away.
@@ -155,13 +158,19 @@ impl<F: Fn(), G: Fn() -> bool> Finisher<F, G> {
             if !open && waiting.is_empty() {
                 return;
             }
-            let few = !arrived.is_empty() && arrived.len() < BATCH && self.spool.bytes.get() < BATCH_BYTES;
-            if few && (self.is_pressed)() {
+            let few = !arrived.is_empty() && arrived.len() < BATCH;
+            for _ in (0..GATHERINGS).take_while(|_| few) {
+                if self.spool.bytes.get() >= BATCH_BYTES || !(self.is_pressed)() {
+                    break;
+                }
                 sleep(GATHER).await;
                 while arrived.len() < BATCH
                     && let Ok(more) = left.try_recv()
                 {
                     arrived.push(more);
+                }
+                if arrived.len() >= COMPANY {
+                    break;
                 }
             }
             for one in arrived.drain(..) {
