@@ -18,7 +18,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from reproq_django import schema_sqlite
 from reproq_django.errors import SchemaError
 
 _SQL: Final = files("reproq_django") / "sql"
@@ -72,6 +71,9 @@ def apply_schema(connection: BaseDatabaseWrapper) -> None:
             for _, text in schema_files(connection.vendor):
                 cursor.execute(text)
         else:
+            # Here: without SQLite a site needs none of its library, and each fork would copy its mappings.
+            from reproq_django import schema_sqlite
+
             schema_sqlite.apply(cursor, dict(schema_files(connection.vendor)))
 
 
