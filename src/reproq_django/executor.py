@@ -45,10 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if options.serve is not None:
+        # Before anything else is imported: what is in memory by now stays where it is.
+        from reproq_django.execution import pages
+
+        reserved = pages.reserve()
         from reproq_django.execution import zygote
 
         streams.write_lines_at_once()
-        code = zygote.serve(options.serve)
+        code = zygote.serve(options.serve, reserved)
         streams.flush()
         # The worker is gone: a thread that the site started while it was imported must not keep us.
         os._exit(code)

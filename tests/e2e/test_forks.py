@@ -108,3 +108,8 @@ def test_what_the_linker_is_told_for_a_zygote_is_not_for_tasks(
         assert f"LD_BIND_NOW={expected}".encode() in told
         found = looks.variable.enqueue("LD_BIND_NOW").wait(timeout=30, poll_interval=0.02)
         assert found.return_value == given
+        # Each run has a fork, and each fork would copy a mapping for the constants of each library.
+        of_libc = next(
+            line for line in Path(f"/proc/{zygote}/maps").read_text().splitlines() if "/libc.so" in line
+        )
+        assert ("r-xp" in of_libc) == (given is None)

@@ -1,5 +1,6 @@
 """Children of one run, and what their zygote does before it forks any."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from executor.waiting import gone
-from reproq_django.execution import immortal, pages
+from reproq_django.execution import immortal, mappings, pages
 
 
 @pytest.fixture
@@ -175,3 +176,55 @@ def test_a_child_has_code_that_nobody_counts(zygote, once, spec):
 def test_an_interpreter_of_another_make_is_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 99, 0))
     assert immortal.immortalize() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mappings as Linux tells them")
+def test_code_and_constants_of_a_library_become_one_mapping_that_nobody_can_write(environment):
+    code = """
+import json
+from reproq_django.execution import mappings
+before = mappings.read()
+mappings.join()
+print(json.dumps([before, mappings.read()]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    before, after = [[mappings.Mapping(*one) for one in found] for found in json.loads(done.stdout)]
+    # Each library of today's linkers has three; the C library is one.
+    assert len(before) - len(after) >= 2
+    assert not [one for one in after if "w" in one.rights and "x" in one.rights]
+    executable = {one.name for one in before if "x" in one.rights}
+    assert {one.name for one in after if "x" in one.rights} == executable
+    # What can be written to is as it was.
+    writable = [
+        [one for one in found if "w" in one.rights and one.name.startswith("/")] for found in (before, after)
+    ]
+    assert writable[0] == writable[1]
+
+
+_NAMED = """
+import os, resource, sys, types
+from reproq_django.execution import immortal
+# Their dictionaries, and what the names in them mean, on hundreds of pages.
+for number in range(2_000):
+    module = sys.modules[f"made_{number}"] = types.ModuleType(f"made_{number}")
+    module.text = f"made at run time, {number}"
+immortal.immortalize()
+pid = os.fork()
+if pid == 0:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for module in sys.modules.values():
+        names = module.__dict__
+        text = names.get("text")
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+"""
+
+
+def test_to_look_names_up_in_modules_copies_nothing(environment):
+    done = subprocess.run(
+        [sys.executable, "-c", _NAMED], env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 60

@@ -61,7 +61,7 @@ def start(stream: int, *, shared: bool, once: bool = False) -> int:
     reset_signals()
     prctl.adopt_orphans()
     reseed()
-    site.close_connections()
+    site.close_opened_connections()
     if shared:
         # Imported here: most children never need it.
         from reproq_django.execution import shared as several
@@ -127,7 +127,7 @@ def _work(stream: int, *, once: bool) -> int:
 
 def _farewell() -> int:
     run.stop_event_loop()
-    site.close_connections()
+    site.close_opened_connections()
     return 0
 
 
@@ -168,7 +168,8 @@ def settle(stream: int, stdout: int, stderr: int) -> int:
     """Put the three descriptors in their places and return the stream's."""
     # Passed descriptors may have landed on 0 to 2 if the zygote was started without them: move all out of the
     # way first.
-    kept = [_above_standard(descriptor) for descriptor in (stream, stdout, stderr)]
+    given = (stream, stdout, stderr)
+    kept = [one if one > 2 else _above_standard(one) for one in given]
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(kept[1], 1)

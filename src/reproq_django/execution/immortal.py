@@ -12,6 +12,9 @@ import gc
 import sys
 import sysconfig
 import types
+from _thread import LockType, RLock
+from importlib.machinery import ModuleSpec
+from struct import Struct
 from typing import Any, Final
 
 #: Where the count is, and what it means, is the interpreter's own affair: those whose source has been read.
@@ -35,6 +38,10 @@ _PARTS: Final = frozenset(
         staticmethod,
     }
 )
+#: What modules and classes hold as long as they live: their names with what these mean, their ancestors.
+_HOLDERS: Final = frozenset({dict, tuple})
+#: Of what is held, the things that refer to nothing, or to nothing that means something by its end.
+_LEAVES: Final = frozenset({str, bytes, int, float, LockType, RLock, Struct, ModuleSpec})
 
 
 def immortalize() -> int:
@@ -51,13 +58,14 @@ def immortalize() -> int:
     objects: list[Any] = [
         one for one in gc.get_objects() if type(one) in _PARTS or issubclass(type(one), type)
     ]
+    held = _held(objects)
     # The collector does not know of code, which each call refers to, nor of most constants.
     codes = [one.__code__ for one in objects if type(one) is types.FunctionType]
     for code in codes:
         objects.append(code.co_consts)
         objects += code.co_consts
         codes += [one for one in code.co_consts if type(one) is types.CodeType]
-    objects += codes
+    objects += codes + held
     if not objects:
         return 0
     # One array from the first to the last of them: to make a view of each takes longer.
@@ -67,6 +75,17 @@ def immortalize() -> int:
     for one in objects:
         counts[(id(one) - first) // size] = mark
     return len(objects)
+
+
+def _held(parts: list[Any]) -> list[Any]:
+    """What lives as long as the parts do and is counted as often: modules' dictionaries, the values of names,
+    the ancestors of classes, variables of outer functions."""
+    closures = [one.__closure__ for one in parts if type(one) is types.FunctionType and one.__closure__]
+    cells = [cell for closure in closures for cell in closure]
+    spaces = [one for one in parts if type(one) is types.ModuleType or issubclass(type(one), type)]
+    of_spaces = [one for space in spaces for one in gc.get_referents(space) if type(one) in _HOLDERS]
+    holders = [*closures, *cells, *of_spaces]
+    return holders + [one for holder in holders for one in gc.get_referents(holder) if type(one) in _LEAVES]
 
 
 def _mark() -> int | None:

@@ -7,6 +7,8 @@ import itertools
 import sys
 from collections.abc import Iterator
 
+from reproq_django.execution import mappings
+
 _MADV_COLLAPSE = 25
 _HUGE_BYTES = 2 * 1024 * 1024
 #: What Python's allocator asks the kernel for at a time, from there gives out at a time, and gives nothing
@@ -80,17 +82,10 @@ def collapse() -> None:
 
 def _own_memory() -> Iterator[tuple[int, int]]:
     """Start and length of what may be made of whole huge pages: private, writable, of no file."""
-    try:
-        with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        addresses, rights, _, _, _, *name = line.split(maxsplit=5)
-        if not rights.startswith("rw-p") or name not in ([], ["[heap]"]):
+    for one in mappings.read():
+        if one.rights != "rw-p" or one.name not in ("", "[heap]"):
             continue
-        start, end = (int(address, 16) for address in addresses.split("-"))
-        start = -(-start // _HUGE_BYTES) * _HUGE_BYTES
-        end = end // _HUGE_BYTES * _HUGE_BYTES
+        start = -(-one.start // _HUGE_BYTES) * _HUGE_BYTES
+        end = one.end // _HUGE_BYTES * _HUGE_BYTES
         if end > start:
             yield start, end - start

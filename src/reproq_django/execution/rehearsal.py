@@ -46,7 +46,7 @@ def _begin(stream: int) -> None:
     os.close(child.settle(os.dup(stream), os.dup(1), os.dup(2)))
     child.reset_signals()
     child.reseed()
-    site.close_connections()
+    site.close_opened_connections()
 
 
 def _work(worker: int, stream: int) -> None:

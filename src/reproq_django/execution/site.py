@@ -172,6 +172,12 @@ def close_connections() -> None:
             connection.close()
 
 
+def close_opened_connections() -> None:
+    """As ``close_connections``, where this thread may have one: to look takes as long as a short task."""
+    if _opened.perhaps:
+        close_connections()
+
+
 def tidy_connections() -> None:
     """Leave the next task what a new request would find: no open transaction, no worn-out connection.
 

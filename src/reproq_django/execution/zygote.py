@@ -18,9 +18,10 @@ import socket
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from reproq_django.execution import pages, site, streams, survey
+from reproq_django.execution import mappings, pages, site, streams, survey
 
 #: Requests are small; a packet of this size would already be a mistake.
 MAX_PACKET_BYTES = 64 * 1024
@@ -29,19 +30,27 @@ MAX_TRACEBACK_CHARACTERS = 32 * 1024
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 # Between two forks each page that the zygote writes to is copied, so what it does for each child goes through
-# few functions: not ``loads``, which would guess the encoding, nor ``recv_fds``, nor an encoder for numbers.
+# few functions and objects: not ``loads``, which would guess the encoding, nor ``recv_fds``, nor an encoder
+# for numbers, nor members of enums, nor ``suppress``.
 _parse = json.JSONDecoder().raw_decode
 #: For up to 8 descriptors.
 _DESCRIPTORS_SPACE = socket.CMSG_LEN(8 * 4)
+_CUT_SHORT = int(socket.MSG_CTRUNC)
+_SIGKILL = int(signal.SIGKILL)
 
 
-def serve(control_fd: int) -> int:
-    """Run the zygote on ``control_fd`` until the worker closes its end; returns the exit code."""
+def serve(control_fd: int, reserved: list[bytes]) -> int:
+    """Run the zygote until the worker closes its end; returns the exit code.
+
+    Args:
+        control_fd: our end of the control socket.
+        reserved: what ``pages.reserve`` has returned before the site was imported.
+    """
     control = socket.socket(fileno=control_fd)
     control.setblocking(True)
     control.set_inheritable(False)
     try:
-        packets = _load()
+        packets = _load(reserved)
     except BaseException as error:  # noqa: BLE001 - whatever a site can raise while it is imported has to reach the operator
         text = "".join(survey.story(error))[-MAX_TRACEBACK_CHARACTERS:]
         message = f"{type(error).__name__}: {error}"[:1000]
@@ -49,7 +58,10 @@ def serve(control_fd: int) -> int:
             failed = {"type": "failed", "message": message, "traceback": text}
             _send(control, failed | {"source_roots": survey.source_roots(error)})
         return 1
-    zygote = _Zygote(control)
+    # Late, as in `_load`.
+    from reproq_django.execution import child
+
+    zygote = _Zygote(control, child.main)
     try:
         for packet in packets:
             _send(control, packet)
@@ -61,13 +73,14 @@ def serve(control_fd: int) -> int:
     return 0
 
 
-def _load() -> list[dict[str, Any]]:
+def _load(reserved: list[bytes]) -> list[dict[str, Any]]:
     """Import the site and get ready to fork; returns the packets that say so, ``ready`` last."""
-    # It was the worker's word for this process, to the dynamic linker: what the site starts is none of it.
-    if os.environ.get("LD_BIND_NOW") == "reproq":
+    # The worker's word that each run has a fork of its own, and one to this process's dynamic linker: nothing
+    # that the site starts is to have it.
+    often = os.environ.get("LD_BIND_NOW") == "reproq"
+    if often:
         del os.environ["LD_BIND_NOW"]
     before = survey.open_descriptors()
-    reserved = pages.reserve()
     site.load()
     import django
 
@@ -79,7 +92,7 @@ def _load() -> list[dict[str, Any]]:
     if unsafe is not None:
         print(f"reproq: {unsafe}; forked children would not have them to themselves", file=sys.stderr)
     else:
-        _get_ready(reserved)
+        _get_ready(reserved, often=often)
     # A site that starts threads while it is imported is warned about once, above, not at each fork.
     warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
     ready = {
@@ -95,11 +108,12 @@ def _load() -> list[dict[str, Any]]:
     return [*survey.task_packets(), ready]
 
 
-def _get_ready(reserved: list[bytes]) -> None:
+def _get_ready(reserved: list[bytes], *, often: bool) -> None:
     """Have in memory what children need, and as much as possible of it shared with them for good.
 
     Args:
-        reserved: what ``pages.reserve`` has returned before the site was imported.
+        reserved: what ``pages.reserve`` has returned.
+        often: whether each run has a fork of its own.
     """
     # Late: it has nothing to do with a site that cannot be forked.
     from reproq_django.execution import immortal, rehearsal
@@ -114,6 +128,8 @@ def _get_ready(reserved: list[bytes]) -> None:
     immortal.immortalize()
     gc.freeze()
     pages.collapse()
+    if often:
+        mappings.join()
     # Only now: what ends in the midst of a huge page is part of one nevertheless.
     reserved.clear()
 
@@ -133,10 +149,11 @@ def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
 
 
 class _Zygote:
-    """The loop and what it knows: the control socket and the living children."""
+    """The loop and what it knows: the control socket, the living children, and what a child does."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, work: Callable[..., int]) -> None:
         self.control = control
+        self.work = work
         self.children: set[int] = set()
         self.wake_read, self.wake_write = os.pipe()
         os.set_blocking(self.wake_read, False)
@@ -156,8 +173,10 @@ class _Zygote:
         while True:
             for descriptor, _ in self.poll.poll():
                 if descriptor == self.wake_read:
-                    with contextlib.suppress(BlockingIOError):
+                    try:  # noqa: SIM105 - see above
                         os.read(self.wake_read, 4096)
+                    except BlockingIOError:
+                        pass
                     self.reap()
                 elif not self.answer():
                     return
@@ -171,7 +190,7 @@ class _Zygote:
                 return False
             request, _ = _parse(data.decode())
             if request.get("type") == "fork":
-                self.fork(request, descriptors, cut_short=bool(flags & socket.MSG_CTRUNC))
+                self.fork(request, descriptors, cut_short=bool(flags & _CUT_SHORT))
             return True
         finally:
             for descriptor in descriptors:
@@ -200,13 +219,11 @@ class _Zygote:
         """A child's first moments: let go of all that is the zygote's, then work until the stream ends."""
         code = 70  # EX_SOFTWARE: nothing below was expected to raise
         try:
-            from reproq_django.execution import child
-
             signal.set_wakeup_fd(-1)
-            self.control.close()
+            os.close(self.control.detach())
             os.close(self.wake_read)
             os.close(self.wake_write)
-            code = child.main(parent, *descriptors, shared=shared, once=once)
+            code = self.work(parent, *descriptors, shared=shared, once=once)
         except BaseException:  # noqa: BLE001 - a child must never return into the zygote's loop
             traceback.print_exc()
         finally:
@@ -238,13 +255,15 @@ class _Zygote:
         for pid in self.children:
             # Just after the fork the child may not lead a group yet.
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, _SIGKILL)
             _kill_group(pid)
 
 
 def _kill_group(leader: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
+    try:  # noqa: SIM105 - see above
+        os.killpg(leader, _SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 def _rss_kib(usage: Any) -> int:
