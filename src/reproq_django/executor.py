@@ -36,7 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--shared", choices=("async", "threads"), help="with --child: work on several runs at once"
     )
-    parser.add_argument("--once", action="store_true", help="with --child: end after the first run")
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="with --child: end after the first run; with --serve: most children will",
+    )
     parser.add_argument("--result-id", default="0", help="id of the run")
     parser.add_argument("--attempt", type=int, default=1, help="number of this attempt, from 1")
     parser.add_argument("--task-path", help="run this task instead of the one that the spec names")
@@ -45,14 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     if options.serve is not None:
-        # Before anything else is imported: what is in memory by now stays where it is.
+        # Before the zygote's modules and the site's, which are to lie in it.
         from reproq_django.execution import pages
 
         reserved = pages.reserve()
         from reproq_django.execution import zygote
 
         streams.write_lines_at_once()
-        code = zygote.serve(options.serve, reserved)
+        code = zygote.serve(options.serve, reserved, once=options.once)
         streams.flush()
         # The worker is gone: a thread that the site started while it was imported must not keep us.
         os._exit(code)

@@ -1,7 +1,9 @@
 """Children of one run, and what their zygote does before it forks any."""
 
+import itertools
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -178,6 +180,14 @@ def test_an_interpreter_of_another_make_is_left_alone(monkeypatch):
     assert immortal.immortalize() == 0
 
 
+def _of_files_that_are_or_were_written(found):
+    """And what comes before one of the same file: the linker has written to it and locked it (RELRO)."""
+    pairs = itertools.pairwise(found)
+    written = [pair for pair in pairs if "w" in pair[1].rights and pair[0].name == pair[1].name != ""]
+    return [one for pair in written for one in pair]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere linkers leave them together")
 @pytest.mark.skipif(sys.platform != "linux", reason="mappings as Linux tells them")
 def test_code_and_constants_of_a_library_become_one_mapping_that_nobody_can_write(environment):
     code = """
@@ -185,22 +195,20 @@ import json
 from reproq_django.execution import mappings
 before = mappings.read()
 mappings.join()
+# Another time it finds nothing left to do.
+mappings.join()
 print(json.dumps([before, mappings.read()]))
 """
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     before, after = [[mappings.Mapping(*one) for one in found] for found in json.loads(done.stdout)]
-    # Each library of today's linkers has three; the C library is one.
+    # Three have become one; the C library is such, and the one that loads it.
     assert len(before) - len(after) >= 2
     assert not [one for one in after if "w" in one.rights and "x" in one.rights]
     executable = {one.name for one in before if "x" in one.rights}
     assert {one.name for one in after if "x" in one.rights} == executable
-    # What can be written to is as it was.
-    writable = [
-        [one for one in found if "w" in one.rights and one.name.startswith("/")] for found in (before, after)
-    ]
-    assert writable[0] == writable[1]
+    assert _of_files_that_are_or_were_written(before) == _of_files_that_are_or_were_written(after)
 
 
 _NAMED = """

@@ -26,7 +26,7 @@ const SPOOL_BYTES: usize = 64 * 1024 * 1024;
 /// While there is work at hand for the slots, how long endings wait for company: each statement is a flush to the disk, which costs
 /// as much for one ending as for many.
 const GATHER: Duration = Duration::from_millis(5);
-/// So many are company enough. Fewer wait again, a few times: tasks that have a process each end too seldom to meet otherwise.
+/// Fewer than this wait for it again, so often in all: tasks that have a process each end too seldom to meet otherwise.
 const COMPANY: usize = 8;
 const GATHERINGS: usize = 4;
 /// How long to leave a row alone that somebody else holds.
@@ -158,19 +158,14 @@ impl<F: Fn(), G: Fn() -> bool> Finisher<F, G> {
             if !open && waiting.is_empty() {
                 return;
             }
-            let few = !arrived.is_empty() && arrived.len() < BATCH;
-            for _ in (0..GATHERINGS).take_while(|_| few) {
-                if self.spool.bytes.get() >= BATCH_BYTES || !(self.is_pressed)() {
-                    break;
-                }
+            let mut waits = 0;
+            while self.should_wait(&arrived, waits) {
                 sleep(GATHER).await;
+                waits += 1;
                 while arrived.len() < BATCH
                     && let Ok(more) = left.try_recv()
                 {
                     arrived.push(more);
-                }
-                if arrived.len() >= COMPANY {
-                    break;
                 }
             }
             for one in arrived.drain(..) {
@@ -189,6 +184,13 @@ impl<F: Fn(), G: Fn() -> bool> Finisher<F, G> {
             waiting = still_held;
             (self.on_written)();
         }
+    }
+
+    /// Whether what is here waits for company: once for as much as comes, and then, if it is still little, for some.
+    fn should_wait(&self, arrived: &[Left], waits: usize) -> bool {
+        let enough = if waits == 0 { BATCH } else { COMPANY };
+        let few = !arrived.is_empty() && arrived.len() < enough && self.spool.bytes.get() < BATCH_BYTES;
+        few && waits < GATHERINGS && (self.is_pressed)()
     }
 
     /// Returns when the whole batch is written or fenced, but for what somebody else holds.

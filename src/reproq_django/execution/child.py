@@ -168,8 +168,7 @@ def settle(stream: int, stdout: int, stderr: int) -> int:
     """Put the three descriptors in their places and return the stream's."""
     # Passed descriptors may have landed on 0 to 2 if the zygote was started without them: move all out of the
     # way first.
-    given = (stream, stdout, stderr)
-    kept = [one if one > 2 else _above_standard(one) for one in given]
+    kept = [_above_standard(descriptor) for descriptor in (stream, stdout, stderr)]
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(kept[1], 1)

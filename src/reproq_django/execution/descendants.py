@@ -46,7 +46,8 @@ def kill_all() -> int:
 
 
 def _have_child() -> bool:
-    return _waitid is not None and _waitid(*_ANY_ENDED) == 0
+    # Its one error is that there is none. Of a success Linux has not always answered with 0.
+    return _waitid is not None and _waitid(*_ANY_ENDED) != -1
 
 
 def _find() -> ctypes._NamedFuncPointer | None:

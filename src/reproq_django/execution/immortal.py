@@ -40,7 +40,7 @@ _PARTS: Final = frozenset(
 )
 #: What modules and classes hold as long as they live: their names with what these mean, their ancestors.
 _HOLDERS: Final = frozenset({dict, tuple})
-#: Of what is held, the things that refer to nothing, or to nothing that means something by its end.
+#: Of what these hold, the things that refer to nothing, and what an immortal module was found by.
 _LEAVES: Final = frozenset({str, bytes, int, float, LockType, RLock, Struct, ModuleSpec})
 
 
@@ -48,7 +48,7 @@ def immortalize() -> int:
     """Have nobody count references to the code in memory: functions, classes, modules, constants.
 
     For a process whose children are to share its memory, once all is there that they need. What they drop of
-    it later is kept. Returns the number of objects; 0 where the interpreter is another one: nothing has
+    it later is kept. Returns how many counts it has set; 0 where the interpreter is another one: nothing has
     changed.
     """
     mark = _mark()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
-import mmap
+import platform
 import sys
 from typing import NamedTuple
+
+_READ, _EXECUTE = 1, 4
 
 
 class Mapping(NamedTuple):
@@ -26,10 +27,10 @@ def read() -> list[Mapping]:
     """All of them, in order of their addresses. Empty where the kernel does not tell."""
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as file:
-            lines = file.read().splitlines()
+            lines = file.read().split("\n")
     except OSError:
         return []
-    return [_parsed(line) for line in lines]
+    return [_parsed(line) for line in lines if line]
 
 
 def _parsed(line: str) -> Mapping:
@@ -42,19 +43,30 @@ def join() -> None:
     """Make one mapping of a library's code and of the constants beside it, where the linker has made three.
 
     Both may be read and run then, as in every library before linkers kept constants apart; neither may be
-    written to. What the kernel refuses is left as it is.
+    written to. What the kernel refuses is left as it is. x86-64 only: elsewhere linkers do not keep them
+    apart, or code has marks that constants have not.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or platform.machine() != "x86_64":
         return
     protect = ctypes.CDLL(None).mprotect
     protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    for one, other in itertools.pairwise(read()):
-        if _continues(one, other) and {one.rights, other.rights} == {"r--p", "r-xp"}:
-            constants = one if one.rights == "r--p" else other
-            protect(constants.start, constants.end - constants.start, mmap.PROT_READ | mmap.PROT_EXEC)
+    found = read()
+    for before, code, after, last in zip(found, found[1:], found[2:], found[3:], strict=False):
+        if code.rights != "r-xp":
+            continue
+        if _continues(before, code):
+            protect(before.start, before.end - before.start, _READ | _EXECUTE)
+        # What the linker itself has written (RELRO) looks the same, and is the last of them.
+        if _continues(code, after) and (last.name, last.rights) == (code.name, "r--p"):
+            protect(after.start, after.end - after.start, _READ | _EXECUTE)
 
 
 def _continues(one: Mapping, other: Mapping) -> bool:
-    """Whether the second begins where the first ends, in memory and in the same file."""
+    """Whether they are code and constants of a file, one where the other ends, in the file and in memory."""
     adjacent = one.end == other.start and one.offset + one.end - one.start == other.offset
-    return adjacent and one.name == other.name and one.name.startswith("/")
+    return (
+        adjacent
+        and {one.rights, other.rights} == {"r--p", "r-xp"}
+        and one.name == other.name
+        and one.name.startswith("/")
+    )

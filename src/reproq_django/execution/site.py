@@ -173,7 +173,11 @@ def close_connections() -> None:
 
 
 def close_opened_connections() -> None:
-    """As ``close_connections``, where this thread may have one: to look takes as long as a short task."""
+    """As ``close_connections``, where this thread may have one: to look takes as long as a short task.
+
+    Django tells of a connection when it is all made. One whose making has failed half-way is left to the end
+    of the process; before its first fork a zygote makes none.
+    """
     if _opened.perhaps:
         close_connections()
 

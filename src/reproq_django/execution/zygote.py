@@ -31,7 +31,7 @@ MAX_TRACEBACK_CHARACTERS = 32 * 1024
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 # Between two forks each page that the zygote writes to is copied, so what it does for each child goes through
 # few functions and objects: not ``loads``, which would guess the encoding, nor ``recv_fds``, nor an encoder
-# for numbers, nor members of enums, nor ``suppress``.
+# for numbers, nor members of enums, nor, in what happens each time, ``suppress``.
 _parse = json.JSONDecoder().raw_decode
 #: For up to 8 descriptors.
 _DESCRIPTORS_SPACE = socket.CMSG_LEN(8 * 4)
@@ -39,18 +39,19 @@ _CUT_SHORT = int(socket.MSG_CTRUNC)
 _SIGKILL = int(signal.SIGKILL)
 
 
-def serve(control_fd: int, reserved: list[bytes]) -> int:
+def serve(control_fd: int, reserved: list[bytes], *, once: bool) -> int:
     """Run the zygote until the worker closes its end; returns the exit code.
 
     Args:
         control_fd: our end of the control socket.
-        reserved: what ``pages.reserve`` has returned before the site was imported.
+        reserved: what ``pages.reserve`` has returned.
+        once: whether each child is for one run, so that there will be many.
     """
     control = socket.socket(fileno=control_fd)
     control.setblocking(True)
     control.set_inheritable(False)
     try:
-        packets = _load(reserved)
+        packets = _load(reserved, once=once)
     except BaseException as error:  # noqa: BLE001 - whatever a site can raise while it is imported has to reach the operator
         text = "".join(survey.story(error))[-MAX_TRACEBACK_CHARACTERS:]
         message = f"{type(error).__name__}: {error}"[:1000]
@@ -58,7 +59,7 @@ def serve(control_fd: int, reserved: list[bytes]) -> int:
             failed = {"type": "failed", "message": message, "traceback": text}
             _send(control, failed | {"source_roots": survey.source_roots(error)})
         return 1
-    # Late, as in `_load`.
+    # Imported now that models can be.
     from reproq_django.execution import child
 
     zygote = _Zygote(control, child.main)
@@ -73,26 +74,24 @@ def serve(control_fd: int, reserved: list[bytes]) -> int:
     return 0
 
 
-def _load(reserved: list[bytes]) -> list[dict[str, Any]]:
+def _load(reserved: list[bytes], *, once: bool) -> list[dict[str, Any]]:
     """Import the site and get ready to fork; returns the packets that say so, ``ready`` last."""
-    # The worker's word that each run has a fork of its own, and one to this process's dynamic linker: nothing
-    # that the site starts is to have it.
-    often = os.environ.get("LD_BIND_NOW") == "reproq"
-    if often:
+    # It was the worker's word for this process, to the dynamic linker: what the site starts is none of it.
+    if os.environ.get("LD_BIND_NOW") == "reproq":
         del os.environ["LD_BIND_NOW"]
     before = survey.open_descriptors()
     site.load()
     import django
 
-    # Imported now that models can be; the children find it all in memory.
     import reproq_django
-    from reproq_django.execution import child  # noqa: F401
 
     unsafe = survey.why_unsafe(before)
     if unsafe is not None:
         print(f"reproq: {unsafe}; forked children would not have them to themselves", file=sys.stderr)
     else:
-        _get_ready(reserved, often=often)
+        _get_ready(once=once)
+    # Only now: what ends in the midst of a huge page is part of one nevertheless.
+    reserved.clear()
     # A site that starts threads while it is imported is warned about once, above, not at each fork.
     warnings.filterwarnings("ignore", message=".*multi-threaded.*", category=DeprecationWarning)
     ready = {
@@ -108,13 +107,8 @@ def _load(reserved: list[bytes]) -> list[dict[str, Any]]:
     return [*survey.task_packets(), ready]
 
 
-def _get_ready(reserved: list[bytes], *, often: bool) -> None:
-    """Have in memory what children need, and as much as possible of it shared with them for good.
-
-    Args:
-        reserved: what ``pages.reserve`` has returned.
-        often: whether each run has a fork of its own.
-    """
+def _get_ready(*, once: bool) -> None:
+    """Have in memory what children need, and as much as possible of it shared with them for good."""
     # Late: it has nothing to do with a site that cannot be forked.
     from reproq_django.execution import immortal, rehearsal
 
@@ -128,10 +122,8 @@ def _get_ready(reserved: list[bytes], *, often: bool) -> None:
     immortal.immortalize()
     gc.freeze()
     pages.collapse()
-    if often:
+    if once:
         mappings.join()
-    # Only now: what ends in the midst of a huge page is part of one nevertheless.
-    reserved.clear()
 
 
 def _send(control: socket.socket, packet: dict[str, Any]) -> None:
@@ -173,7 +165,7 @@ class _Zygote:
         while True:
             for descriptor, _ in self.poll.poll():
                 if descriptor == self.wake_read:
-                    try:  # noqa: SIM105 - see above
+                    try:  # noqa: SIM105 - see `_parse`
                         os.read(self.wake_read, 4096)
                     except BlockingIOError:
                         pass
@@ -260,7 +252,7 @@ class _Zygote:
 
 
 def _kill_group(leader: int) -> None:
-    try:  # noqa: SIM105 - see above
+    try:  # noqa: SIM105 - see `_parse`
         os.killpg(leader, _SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass

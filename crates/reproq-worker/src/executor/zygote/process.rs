@@ -114,8 +114,10 @@ impl Process {
         let both = write_end.try_clone().map_err(refused("a pipe for the zygote"))?;
         let spawn = |source| ExecutorError::Spawn { python: settings.python.display().to_string(), source };
         let python = word(&settings.python).map_err(spawn)?;
+        let once = settings.isolation.forks_for_each().then_some("--once");
+        let words = [Some(python.as_str()), Some("-m"), Some(&settings.module), once, Some("--serve")];
         let launch = Launch {
-            words: [python.as_str(), "-m", &settings.module, "--serve"].map(str::to_owned).to_vec(),
+            words: words.into_iter().flatten().map(str::to_owned).collect(),
             set: settings.environment().into_iter().chain(eager_binding(settings)).collect(),
             stdin: None,
             stdout: both,
