@@ -159,7 +159,10 @@ impl<F: Fn(), G: Fn() -> bool> Finisher<F, G> {
                 return;
             }
             let mut waits = 0;
-            while self.should_wait(&arrived, waits) {
+            while is_short_of_company(arrived.len(), waits)
+                && self.spool.bytes.get() < BATCH_BYTES
+                && (self.is_pressed)()
+            {
                 sleep(GATHER).await;
                 waits += 1;
                 while arrived.len() < BATCH
@@ -184,13 +187,6 @@ impl<F: Fn(), G: Fn() -> bool> Finisher<F, G> {
             waiting = still_held;
             (self.on_written)();
         }
-    }
-
-    /// Whether what is here waits for company: once for as much as comes, and then, if it is still little, for some.
-    fn should_wait(&self, arrived: &[Left], waits: usize) -> bool {
-        let enough = if waits == 0 { BATCH } else { COMPANY };
-        let few = !arrived.is_empty() && arrived.len() < enough && self.spool.bytes.get() < BATCH_BYTES;
-        few && waits < GATHERINGS && (self.is_pressed)()
     }
 
     /// Returns when the whole batch is written or fenced, but for what somebody else holds.
@@ -257,6 +253,13 @@ impl<F: Fn(), G: Fn() -> bool> Finisher<F, G> {
     }
 }
 
+/// Whether so many that have come, and have waited so often, wait for more: once for as much as comes, and then, if it is still little,
+/// for some.
+const fn is_short_of_company(arrived: usize, waits: usize) -> bool {
+    let enough = if waits == 0 { BATCH } else { COMPANY };
+    arrived > 0 && arrived < enough && waits < GATHERINGS
+}
+
 /// How many endings go into one statement: one at least.
 fn fitting(endings: &[Ending]) -> usize {
     let mut bytes = 0;
@@ -290,4 +293,24 @@ fn refused(reason: &str) -> reproq_model::Transition {
         pid: None,
     };
     classify(AttemptEnd::Answered(Box::new(envelope)), facts, &mut rand::rng())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often they wait when others come in each wait.
+    fn waits(first: usize, in_each: usize) -> usize {
+        (0..).take_while(|waits| is_short_of_company(first + waits * in_each, *waits)).count()
+    }
+
+    #[test]
+    fn endings_wait_once_for_whatever_comes_and_only_few_of_them_wait_on() {
+        assert_eq!(waits(0, 0), 0, "nothing waits for something");
+        assert_eq!(waits(1, 100), 1);
+        assert_eq!(waits(BATCH - 1, 0), 1);
+        assert_eq!(waits(BATCH, 0), 0, "a whole batch goes at once");
+        assert_eq!(waits(1, COMPANY / 2), 2);
+        assert_eq!(waits(1, 0), GATHERINGS, "one that stays alone is not kept for ever");
+    }
 }
