@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -216,9 +217,10 @@ import os, resource, sys, types
 from reproq_django.execution import immortal
 # Their dictionaries, and what the names in them mean, on hundreds of pages.
 for number in range(2_000):
-    module = sys.modules[f"made_{number}"] = types.ModuleType(f"made_{number}")
-    module.text = f"made at run time, {number}"
-immortal.immortalize()
+    module = sys.modules[f"made_{{number}}"] = types.ModuleType(f"made_{{number}}")
+    module.text = f"made at run time, {{number}}"
+if {immortal}:
+    immortal.immortalize()
 pid = os.fork()
 if pid == 0:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -232,7 +234,31 @@ os.waitpid(pid, 0)
 
 
 def test_to_look_names_up_in_modules_copies_nothing(environment):
-    done = subprocess.run(
-        [sys.executable, "-c", _NAMED], env=environment, capture_output=True, text=True, check=True
+    def copied(*, immortal):
+        command = [sys.executable, "-c", _NAMED.format(immortal=immortal)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert copied(immortal=True) < copied(immortal=False) / 5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory as Linux tells it")
+def test_a_site_that_cannot_be_forked_keeps_nothing_of_what_was_reserved(start_zygote, environment, tmp_path):
+    (tmp_path / "threaded.py").write_text(
+        "import threading\nfrom sample.settings import *\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
     )
-    assert int(done.stdout) < 60
+    paths = os.pathsep.join([environment["PYTHONPATH"], str(tmp_path)])
+
+    def kib(**extra):
+        zygote = start_zygote(**extra)
+        ready = zygote.packet("ready")
+        status = Path(f"/proc/{ready['pid']}/status").read_text()
+        found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
+        return int(found[1]), "unsafe" in ready
+
+    unsafe, is_unsafe = kib(DJANGO_SETTINGS_MODULE="threaded", PYTHONPATH=paths)
+    safe, _ = kib()
+    assert is_unsafe
+    # A fork's needs are no less than a site's that is only imported.
+    assert unsafe < safe + 8 * 1024
