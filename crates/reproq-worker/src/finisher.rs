@@ -301,7 +301,7 @@ mod tests {
 
     /// How often they wait when others come in each wait.
     fn waits(first: usize, in_each: usize) -> usize {
-        (0..).take_while(|waits| is_short_of_company(first + waits * in_each, *waits)).count()
+        (0..BATCH).take_while(|waits| is_short_of_company(first + waits * in_each, *waits)).count()
     }
 
     #[test]
